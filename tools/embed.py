@@ -1,0 +1,12 @@
+#!/usr/bin/python3
+"""embed.py FILE OUT.c NAME: FILE as `const char NAME[]; const size_t NAME_bytes;`, a NUL behind it."""
+import sys
+
+source, out, name = sys.argv[1:]
+data = open(source, 'rb').read() + b'\0'
+rows = [','.join(map(str, data[i:i + 24])) for i in range(0, len(data), 24)]
+with open(out, 'w') as f:
+    f.write('#include <stddef.h>\n'
+            f'extern const char {name}[];\nextern const size_t {name}_bytes;\n'
+            f'const char {name}[] = {{\n' + ',\n'.join(rows) + '};\n'
+            f'const size_t {name}_bytes = sizeof {name} - 1;\n')
