@@ -20,6 +20,9 @@ void arena_reset(struct arena *a);
 /* size bytes, all zero, aligned for anything.  size 0 gives a valid pointer. */
 void *arena_alloc(struct arena *a, size_t size);
 void *arena_copy(struct arena *a, const void *bytes, size_t n);
+/* The old_n bytes at p in a place with room for n (in place where p was the newest); what is new is
+ * not zeroed.  p may be NULL if old_n is 0. */
+void *arena_grow(struct arena *a, void *p, size_t old_n, size_t n);
 char *arena_strdup(struct arena *a, const char *s); /* NULL gives "" */
 char *arena_strndup(struct arena *a, const char *s, size_t n);
 char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -29,6 +29,8 @@ size_t utf8_length(const char *s);
 
 bool text_equal(const char *a, const char *b); /* NULL equals "" */
 bool text_empty(const char *s);                /* NULL or "" */
+/* A copy with ASCII letters in lower case: what e-mail addresses are compared by. */
+char *text_lower(struct arena *a, const char *s);
 bool text_starts(const char *s, const char *prefix);
 
 /* A whole decimal integer with optional '-', nothing around it; false and *ret untouched otherwise. */

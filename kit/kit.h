@@ -224,6 +224,7 @@ struct service {
     /* Once at start, after migrations and before anything is served. */
     enum status (*start)(struct request *rq);
     const char *const *projections; /* tables that replay rebuilds; NULL-terminated, or NULL */
+    void (*state_free)(void *state); /* frees what its service_state holds (not the state itself) */
 };
 
 /* The migrations that the build found in services/<name>/schema/; generated. */

@@ -45,12 +45,38 @@ void request_log(struct request *rq, const char *route, enum status st, int http
 enum status node_serve(struct request *rq, const struct rpc *rpc, const ProtobufCMessage *in,
                        ProtobufCMessage **ret);
 
+/* node_serve without its last step: the caller has something to write with the answer (the gateway
+ * keeps it under its key), and calls request_settle before any byte leaves. */
+enum status node_serve_unsettled(struct request *rq, const struct rpc *rpc,
+                                 const ProtobufCMessage *in, ProtobufCMessage **ret);
+
+/* True if node_serve would not have to wait: the rpc is quick, and what the caller may is known.
+ * Then, and only then, a request may be served on the event loop, with rq->quick set. */
+bool node_serves_quickly(struct request *rq, const struct rpc *rpc);
+
+/* Runs fn(arg) on a fiber of service's scheduler and waits for it: how a command, which stands on a
+ * plain thread, does the work of a service. */
+void node_run(struct node *node, const char *service, void (*fn)(void *arg), void *arg);
+
 /* The topic of this name, or NULL; every service's, running here or not. */
 const struct topic *topic_find(const char *name);
 
-/* For replay: hands an event to a subscription of service in a transaction of another store. */
-enum status node_apply(struct node *node, const struct service *service, struct tx *tx,
-                       const struct event *event, bool projections_only);
+/* A message in an arena: unpacked, and packed; NULL if bytes are no such message. */
+ProtobufCMessage *message_unpack(struct arena *a, const ProtobufCMessageDescriptor *type,
+                                 const void *bytes, size_t n);
+uint8_t *message_pack(struct arena *a, const ProtobufCMessage *message, size_t *ret_n);
+
+/*
+ * Applies the journal to empty projections of service, in a scratch store beside the live ones, up to
+ * where the live one stood, and compares the two canonical dumps.  NOT_FOUND if service has no
+ * projections.  Under load the live one may move meanwhile: it is then read again, a few times.
+ */
+struct replayed {
+    int64_t events; /* applied */
+    size_t bytes;   /* of the dump */
+    bool equal;
+};
+enum status node_replay(struct request *rq, const struct service *service, struct replayed *ret);
 
 /* Prometheus' text format. */
 char *metrics_text(struct node *node, struct arena *a);

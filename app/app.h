@@ -1,0 +1,50 @@
+/* What the commands of the one binary share. */
+#pragma once
+#include "base/arena.h"
+#include "base/status.h"
+#include "kit/conf.h"
+#include "kit/kit.h"
+
+struct node;
+
+/* A command line after "souk <command>", taken apart. */
+struct options {
+    struct arena *arena;
+    const struct command *command;
+    const char *data_dir; /* --data, else $SOUK_DATA, else "souk-data" */
+    const char *listen;   /* --listen, or NULL */
+    bool demo, follow, json;
+    int64_t last; /* -n; 0 if it was not given */
+    const char *words[4]; /* what is neither a flag nor a flag's value */
+    size_t n_words;
+};
+
+struct command {
+    const char *name;
+    const char *usage;   /* what stands behind the name */
+    const char *purpose; /* one line */
+    const char *example;
+    const char *flags; /* those it takes besides --data and --help: letters of d(emo) l(isten) f(ollow) n */
+    size_t words_min, words_max;
+    int (*run)(const struct options *options); /* gives the exit code: 0, 1 failed, 2 wrong usage */
+};
+
+int command_run(const struct options *options);
+int command_admin(const struct options *options);
+int command_import(const struct options *options);
+int command_journal(const struct options *options);
+int command_deadletters(const struct options *options);
+int command_map(const struct options *options);
+int command_check_config(const struct options *options);
+
+/* Prints "souk: …" on standard error; gives 1. */
+int complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* The settings of data_dir: souk.conf and environment.  False after it has complained. */
+bool load_conf(const struct options *options, struct conf *conf);
+
+/* Every service and the gateway, NULL-terminated. */
+extern const struct service *const *souk_all(void);
+
+/* The wiring as Markdown: docs/MAP.md. */
+char *map_text(struct arena *a);

@@ -1,0 +1,43 @@
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "app/app.h"
+#include "gateway/gateway.h"
+#include "services/services.h"
+
+int
+complain(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    fputs("souk: ", stderr);
+    vfprintf(stderr, fmt, args);
+    fputc('\n', stderr);
+    va_end(args);
+    return 1;
+}
+
+bool
+load_conf(const struct options *options, struct conf *conf)
+{
+    const char *path = arena_printf(options->arena, "%s/souk.conf", options->data_dir);
+    const char *why = NULL;
+    enum status st = conf_load(conf, path, options->arena, &why);
+    if (st == OK && options->listen)
+        st = conf_set(conf, "listen", options->listen, options->arena, &why);
+    if (st)
+        complain("%s", why);
+    return st == OK;
+}
+
+const struct service *const *
+souk_all(void)
+{
+    enum { ALL_MAX = 32 };
+    static const struct service *all[ALL_MAX + 1];
+    size_t n = 0;
+    for (; souk_services[n]; n++)
+        all[n] = souk_services[n];
+    all[n] = &gateway_service;
+    return all;
+}

@@ -1,0 +1,150 @@
+/* souk: one binary, a command at a time. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "app/app.h"
+#include "base/text.h"
+
+static const struct command commands[] = {
+    {"run", "[--data DIR] [--listen ADDR:PORT] [--demo]",
+     "serve the shop until SIGTERM or Ctrl-C", "souk run --data ./shop --listen 127.0.0.1:8080 --demo",
+     "dl", 0, 0, command_run},
+    {"admin", "create EMAIL [--data DIR]",
+     "make a superadmin; the password is asked for, or read from standard input",
+     "echo 'correct horse' | souk admin create ada@example.org", "", 2, 2, command_admin},
+    {"import", "shopify FILE [--data DIR]", "import a product CSV as Shopify exports it",
+     "souk import shopify products_export.csv", "", 2, 2, command_import},
+    {"journal", "tail|verify|replay [-n N] [--follow] [--data DIR]",
+     "print events, check their chain, or rebuild the projections beside the live ones",
+     "souk journal tail -n 20 --follow", "fn", 1, 1, command_journal},
+    {"deadletters", "list|show ID|redrive ID [--data DIR]",
+     "events that a subscriber could not take", "souk deadletters list", "", 1, 2,
+     command_deadletters},
+    {"map", "", "print who serves, calls, publishes and subscribes to what", "souk map", "", 0, 0,
+     command_map},
+    {"check-config", "[--data DIR]", "check souk.conf and the environment; print every setting",
+     "SOUK_CURRENCY=USD souk check-config", "", 0, 0, command_check_config},
+};
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+static void
+print_help(FILE *out)
+{
+    fputs("Souk sells goods and tickets on one exact stock ledger.\n\n", out);
+    for (int i = 0; i < COMMANDS; i++)
+        fprintf(out, "  souk %s %s\n      %s\n", commands[i].name, commands[i].usage,
+                commands[i].purpose);
+    fputs("\nDIR is souk-data, or $SOUK_DATA, when --data is not given.\n"
+          "Help on one command: souk COMMAND --help\n", out);
+}
+
+static void
+print_command_help(const struct command *c)
+{
+    printf("usage: souk %s %s\n\n%s.\n", c->name, c->usage, c->purpose);
+    if (strchr(c->flags, 'l'))
+        puts("  --listen ADDR:PORT  where to serve; 127.0.0.1:8080 unless souk.conf says otherwise");
+    if (strchr(c->flags, 'd'))
+        puts("  --demo              sell the demo goods (made at the first start)");
+    if (strchr(c->flags, 'n'))
+        puts("  -n N                begin with the N newest events (20)");
+    if (strchr(c->flags, 'f'))
+        puts("  --follow            go on as events come");
+    if (strstr(c->usage, "--data"))
+        puts("  --data DIR          the data folder; souk-data, or $SOUK_DATA, when left out");
+    printf("\nexample: %s\n", c->example);
+}
+
+/* Takes a flag's value: the next argument. */
+static bool
+take_value(char **argv, int argc, int *i, const char **ret)
+{
+    if (*i + 1 >= argc) {
+        complain("%s needs a value", argv[*i]);
+        return false;
+    }
+    *ret = argv[++*i];
+    return true;
+}
+
+static bool
+read_flag(struct options *o, char **argv, int argc, int *i)
+{
+    const char *flag = argv[*i], *takes = o->command->flags, *number;
+    if (strcmp(flag, "--data") == 0 && strstr(o->command->usage, "--data"))
+        return take_value(argv, argc, i, &o->data_dir);
+    if (strcmp(flag, "--listen") == 0 && strchr(takes, 'l'))
+        return take_value(argv, argc, i, &o->listen);
+    if (strcmp(flag, "--demo") == 0 && strchr(takes, 'd'))
+        return o->demo = true;
+    if (strcmp(flag, "--follow") == 0 && strchr(takes, 'f'))
+        return o->follow = true;
+    if (strcmp(flag, "-n") == 0 && strchr(takes, 'n')) {
+        if (!take_value(argv, argc, i, &number))
+            return false;
+        if (int_parse(number, &o->last) && o->last >= 1 && o->last <= 1000000)
+            return true;
+        complain("-n takes a number from 1 to 1000000, not \"%s\"", number);
+        return false;
+    }
+    complain("souk %s does not take %s; try souk %s --help", o->command->name, flag,
+             o->command->name);
+    return false;
+}
+
+static bool
+read_options(struct options *o, int argc, char **argv)
+{
+    for (int i = 2; i < argc; i++) {
+        if (argv[i][0] == '-' && argv[i][1]) {
+            if (!read_flag(o, argv, argc, &i))
+                return false;
+        } else if (o->n_words == o->command->words_max) {
+            complain("souk %s takes no \"%s\"; try souk %s --help", o->command->name, argv[i],
+                     o->command->name);
+            return false;
+        } else {
+            o->words[o->n_words++] = argv[i];
+        }
+    }
+    if (o->n_words < o->command->words_min) {
+        complain("usage: souk %s %s", o->command->name, o->command->usage);
+        return false;
+    }
+    return true;
+}
+
+int
+main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "--help";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "help") == 0 || strcmp(name, "-h") == 0) {
+        print_help(argc > 1 ? stdout : stderr);
+        return argc > 1 ? 0 : 2;
+    }
+    if (strcmp(name, "--version") == 0) {
+        puts("souk " SOUK_VERSION);
+        return 0;
+    }
+    const struct command *command = NULL;
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            command = &commands[i];
+    if (!command) {
+        complain("there is no command \"%s\"; try souk --help", name);
+        return 2;
+    }
+    for (int i = 2; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            print_command_help(command);
+            return 0;
+        }
+    const char *data_dir = getenv("SOUK_DATA");
+    struct options options = {.arena = arena_new(), .command = command,
+                              .data_dir = data_dir && *data_dir ? data_dir : "souk-data"};
+    int code = read_options(&options, argc, argv) ? command->run(&options) : 2;
+    arena_free(options.arena);
+    return code;
+}

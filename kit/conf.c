@@ -1,0 +1,221 @@
+#include "kit/conf.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/money.h"
+#include "base/text.h"
+
+enum { LINE_CHARS_MAX = 1000 };
+
+enum kind { KIND_TEXT, KIND_INT, KIND_BOOL, KIND_CURRENCY, KIND_LOG };
+
+struct setting {
+    const char *name, *initial;
+    enum kind kind;
+    int64_t min, max; /* of a KIND_INT */
+    const char *help;
+};
+
+static const struct setting settings[] = {
+    {"listen", "127.0.0.1:8080", KIND_TEXT, 0, 0, "address and port to serve on"},
+    {"tls_certificate", "", KIND_TEXT, 0, 0, "PEM file; with tls_key, serve HTTPS"},
+    {"tls_key", "", KIND_TEXT, 0, 0, "PEM file of the certificate's key"},
+    {"currency", "EUR", KIND_CURRENCY, 0, 0, "ISO 4217 code of the shop's prices"},
+    {"log", "text", KIND_LOG, 0, 0, "one line a request on stderr: text, json or off"},
+    {"reservation_hold_s", "900", KIND_INT, 30, 86400, "how long stock waits for its payment"},
+    {"sandbox", "on", KIND_BOOL, 0, 0, "the sandbox payment provider: on or off"},
+    {"sandbox_timeout_ms", "10000", KIND_INT, 1, 60000, "how long a provider may take to answer"},
+    {"sandbox_slow_ms", "2000", KIND_INT, 0, 60000, "how long the sandbox's token slow takes"},
+    {"requests_max", "2000", KIND_INT, 1, 100000, "requests in work at once; beyond it, 503"},
+    {"rate_limit_per_s", "50", KIND_INT, 0, 1000000,
+     "requests a second from one address or account, in bursts of ten times as many; 0 is no limit"},
+    {"rate_limit_loopback", "off", KIND_BOOL, 0, 0, "limit requests from this machine too"},
+    {"drain_s", "10", KIND_INT, 0, 600, "how long running requests may take after SIGTERM"},
+};
+enum { SETTINGS = sizeof settings / sizeof settings[0] };
+
+struct conf {
+    char *values[SETTINGS]; /* NULL: the initial one */
+};
+
+static const struct setting *find(const char *name);
+static const char *fault_of(const struct setting *s, const char *value, struct arena *a);
+static enum status load_line(struct conf *c, const char *path, int number, char *line, struct arena *a,
+                             const char **why);
+static enum status load_environment(struct conf *c, struct arena *a, const char **why);
+static char *trim(char *s);
+
+struct conf *
+conf_new(void)
+{
+    struct conf *c = calloc(1, sizeof *c);
+    if (!c)
+        abort();
+    return c;
+}
+
+void
+conf_free(struct conf *c)
+{
+    if (!c)
+        return;
+    for (int i = 0; i < SETTINGS; i++)
+        free(c->values[i]);
+    free(c);
+}
+
+enum status
+conf_load(struct conf *c, const char *path, struct arena *a, const char **why)
+{
+    FILE *file = fopen(path, "re");
+    if (!file && errno != ENOENT) {
+        *why = arena_printf(a, "%s: %s", path, strerror(errno));
+        return FAILED_PRECONDITION;
+    }
+    enum status st = OK;
+    char line[LINE_CHARS_MAX];
+    for (int number = 1; file && st == OK && fgets(line, sizeof line, file); number++)
+        st = load_line(c, path, number, line, a, why);
+    if (file)
+        fclose(file);
+    return st ? st : load_environment(c, a, why);
+}
+
+enum status
+conf_set(struct conf *c, const char *name, const char *value, struct arena *a, const char **why)
+{
+    const struct setting *s = find(name);
+    if (!s) {
+        *why = arena_printf(a, "there is no setting \"%s\"", name);
+        return INVALID_ARGUMENT;
+    }
+    const char *fault = fault_of(s, value, a);
+    if (fault) {
+        *why = arena_printf(a, "%s: %s", name, fault);
+        return INVALID_ARGUMENT;
+    }
+    char **place = &c->values[s - settings];
+    free(*place);
+    *place = strdup(value);
+    return OK;
+}
+
+const char *
+conf_get(const struct conf *c, const char *name)
+{
+    const struct setting *s = find(name);
+    if (!s) {
+        fprintf(stderr, "souk: code asks for a setting that does not exist: %s\n", name);
+        abort();
+    }
+    const char *value = c ? c->values[s - settings] : NULL;
+    return value ? value : s->initial;
+}
+
+char *
+conf_text(const struct conf *c, struct arena *a)
+{
+    struct text t = text_in(a);
+    for (int i = 0; i < SETTINGS; i++) {
+        const char *pair =
+            arena_printf(a, "%s = %s", settings[i].name, conf_get(c, settings[i].name));
+        text_printf(&t, "%-36s # %s\n", pair, settings[i].help);
+    }
+    return t.bytes;
+}
+
+static const struct setting *
+find(const char *name)
+{
+    for (int i = 0; i < SETTINGS; i++)
+        if (strcmp(settings[i].name, name) == 0)
+            return &settings[i];
+    return NULL;
+}
+
+/* What is wrong with a value, or NULL. */
+static const char *
+fault_of(const struct setting *s, const char *value, struct arena *a)
+{
+    int64_t n;
+    switch (s->kind) {
+    case KIND_TEXT:
+        return NULL;
+    case KIND_INT:
+        if (int_parse(value, &n) && n >= s->min && n <= s->max)
+            return NULL;
+        return arena_printf(a, "\"%s\" is not a whole number from %lld to %lld", value,
+                            (long long)s->min, (long long)s->max);
+    case KIND_BOOL:
+        if (strcmp(value, "on") == 0 || strcmp(value, "off") == 0)
+            return NULL;
+        return arena_printf(a, "\"%s\" is neither on nor off", value);
+    case KIND_CURRENCY:
+        if (currency_exponent(value) >= 0)
+            return NULL;
+        return arena_printf(a, "\"%s\" is no currency of ISO 4217", value);
+    case KIND_LOG:
+        if (strcmp(value, "text") == 0 || strcmp(value, "json") == 0 || strcmp(value, "off") == 0)
+            return NULL;
+        return arena_printf(a, "\"%s\" is none of text, json and off", value);
+    }
+    return NULL;
+}
+
+static enum status
+load_line(struct conf *c, const char *path, int number, char *line, struct arena *a,
+          const char **why)
+{
+    if (strlen(line) == LINE_CHARS_MAX - 1) {
+        *why = arena_printf(a, "%s:%d: longer than %d characters", path, number, LINE_CHARS_MAX - 2);
+        return INVALID_ARGUMENT;
+    }
+    line[strcspn(line, "#\r\n")] = '\0';
+    char *name = trim(line);
+    if (!*name)
+        return OK;
+    char *equals = strchr(name, '=');
+    if (!equals) {
+        *why = arena_printf(a, "%s:%d: \"%s\" is not name = value", path, number, name);
+        return INVALID_ARGUMENT;
+    }
+    *equals = '\0';
+    const char *fault;
+    enum status st = conf_set(c, trim(name), trim(equals + 1), a, &fault);
+    if (st)
+        *why = arena_printf(a, "%s:%d: %s", path, number, fault);
+    return st;
+}
+
+/* SOUK_CURRENCY=USD sets currency. */
+static enum status
+load_environment(struct conf *c, struct arena *a, const char **why)
+{
+    for (int i = 0; i < SETTINGS; i++) {
+        char *name = arena_printf(a, "SOUK_%s", settings[i].name);
+        for (char *p = name; *p; p++)
+            *p = (char)toupper((unsigned char)*p);
+        const char *value = getenv(name);
+        const char *fault;
+        if (value && conf_set(c, settings[i].name, value, a, &fault)) {
+            *why = arena_printf(a, "environment %s: %s", name, fault);
+            return INVALID_ARGUMENT;
+        }
+    }
+    return OK;
+}
+
+static char *
+trim(char *s)
+{
+    while (isspace((unsigned char)*s))
+        s++;
+    size_t n = strlen(s);
+    while (n && isspace((unsigned char)s[n - 1]))
+        s[--n] = '\0';
+    return s;
+}

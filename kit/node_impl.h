@@ -1,0 +1,91 @@
+/* What the kit's own files share of a node. */
+#pragma once
+#include "bus/bus.h"
+#include "fiber/fiber.h"
+#include "kit/conf.h"
+#include "kit/node.h"
+
+enum {
+    SERVICES_MAX = 32,
+    CORE_FIBERS_MAX = 4096,
+    LISTENER_FIBERS_MAX = 256,
+    REQUEST_LIFE_US = 10 * 1000 * 1000,
+};
+
+/* A service as it runs here. */
+struct unit {
+    const struct service *service;
+    struct node *node;
+    struct store *store;
+    struct sched *sched;
+    void *state; /* service_state's */
+    size_t state_bytes;
+    const char *topics[SUBSCRIBES_MAX + 1]; /* of its subscriptions that have a cursor */
+};
+
+struct job_run {
+    struct unit *unit;
+    const struct job *job;
+    struct fiber *fiber; /* while it runs */
+    uint64_t runs, failures;
+};
+
+struct node {
+    struct arena *arena; /* lives as long as the node */
+    const struct service *const *services;
+    const struct conf *conf;
+    const char *data_dir;
+    bool quiet, started;
+    int lock_fd;
+    struct store *core, *listeners;
+    struct sched *core_sched, *listener_sched;
+    struct bus *bus;
+    struct unit units[SERVICES_MAX];
+    size_t n_units;
+    struct spin state_lock;
+    struct grants *grants;
+
+    struct job_run jobs[SERVICES_MAX * JOBS_MAX];
+    size_t n_jobs;
+    struct spin jobs_lock;
+    bool jobs_stop;
+    size_t jobs_running;
+    struct fiber *jobs_waiter;
+};
+
+struct unit *unit_of(const struct node *node, const struct service *service);
+struct unit *unit_named(const struct node *node, const char *service); /* NULL if it is not here */
+
+/* Runs an rpc's handler in rq, as the service that serves it; no permission is asked. */
+enum status rpc_run(struct request *rq, const struct rpc *rpc, const ProtobufCMessage *in,
+                    ProtobufCMessage **ret);
+
+/* permissions.c */
+struct grants *grants_new(struct node *node);
+void grants_free(struct grants *g);
+bool grant_known(struct request *rq, const char *permission, const char *resource);
+/* Whether rq's caller may; OK, UNAUTHENTICATED or PERMISSION_DENIED, or why it could not be told. */
+enum status permission_check(struct request *rq, const char *permission, const char *resource);
+/* Tells authz what was decided from memory: a job. */
+enum status grants_report(struct request *rq);
+
+/* events.c */
+void subscribe_units(struct node *node);
+/* Hands an event to unit's projections, in a transaction of any store. */
+enum status apply_event(struct unit *unit, struct tx *tx, const struct event *event);
+
+/* node.c: the migrations of one file, or of one service alone. */
+struct migration *migrations_for(const struct node *node, bool listeners, const char *service,
+                                 struct arena *a, size_t *ret_n);
+
+/* jobs.c */
+void jobs_start(struct node *node);
+void jobs_stop(struct node *node);
+
+/* log.c */
+void log_line(const char *bytes, size_t n); /* whole lines; written soon, from any thread */
+void log_flush(void);
+
+/* metrics.c */
+void count_request(const char *route, int http_status, int64_t took_us);
+void count_job(const char *service, const char *job, bool failed);

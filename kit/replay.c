@@ -1,0 +1,153 @@
+/* Proof that projections follow from the journal alone. */
+#include <assert.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "kit/node_impl.h"
+
+enum { SCRATCH_STORE = 3, PAGE_EVENTS = 256, TRIES_MAX = 20, PAUSE_US = 200000, LAGS_MAX = 64 };
+
+struct scratch {
+    struct arena *arena;
+    struct unit *unit;
+    struct store *store;
+    const char *folder, *path;
+    int64_t position; /* of the newest event applied, or passed over */
+    int64_t events;
+};
+
+static bool is_projection(const char *table, void *service);
+static enum status scratch_open(struct scratch *s);
+static void scratch_close(struct scratch *s);
+static enum status apply_up_to(struct scratch *s, struct node *node, int64_t position);
+static enum status compare(struct scratch *s, struct node *node, struct replayed *ret);
+
+enum status
+node_replay(struct request *rq, const struct service *service, struct replayed *ret)
+{
+    if (!service->projections)
+        return NOT_FOUND;
+    struct scratch scratch = {.arena = arena_new(), .unit = unit_of(rq->node, service)};
+    enum status st = scratch_open(&scratch);
+    for (int i = 0; i < TRIES_MAX && st == OK; i++) {
+        st = compare(&scratch, rq->node, ret);
+        if (st == OK && ret->equal)
+            break;
+        fiber_sleep_us(PAUSE_US);
+    }
+    scratch_close(&scratch);
+    return st ? fail_status(rq, st, "replay of %s: %s", service->name, status_name(st)) : OK;
+}
+
+static int64_t
+cursor_of(struct node *node, const char *service)
+{
+    struct bus_lag lags[LAGS_MAX];
+    size_t n = bus_lags(node->bus, lags, LAGS_MAX);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(lags[i].subscriber, service) == 0)
+            return lags[i].cursor;
+    return 0;
+}
+
+/* The live dump and the cursor that it belongs to: the same before and after. */
+static enum status
+compare(struct scratch *s, struct node *node, struct replayed *ret)
+{
+    const struct service *service = s->unit->service;
+    struct arena *a = arena_new();
+    char *live, *made;
+    int64_t before = cursor_of(node, service->name);
+    enum status st = store_dump(s->unit->store, is_projection, (void *)(uintptr_t)service, a, &live);
+    bool moved = cursor_of(node, service->name) != before;
+    if (st == OK)
+        st = apply_up_to(s, node, before);
+    if (st == OK)
+        st = store_dump(s->store, is_projection, (void *)(uintptr_t)service, a, &made);
+    if (st == OK)
+        *ret = (struct replayed){s->events, strlen(live), !moved && strcmp(live, made) == 0};
+    arena_free(a);
+    return st;
+}
+
+static bool
+is_projection(const char *table, void *service)
+{
+    const char *const *names = ((const struct service *)service)->projections;
+    for (; *names; names++)
+        if (strcmp(*names, table) == 0)
+            return true;
+    return false;
+}
+
+static enum status
+scratch_open(struct scratch *s)
+{
+    char *folder = arena_printf(s->arena, "%s/replay-XXXXXX", s->unit->node->data_dir);
+    if (!mkdtemp(folder))
+        return UNAVAILABLE;
+    s->folder = folder;
+    s->path = arena_printf(s->arena, "%s/scratch.db", folder);
+    size_t n;
+    const struct migration *wanted = migrations_for(s->unit->node, s->unit->service->listens,
+                                                    s->unit->service->name, s->arena, &n);
+    const char *why;
+    return store_open(&(struct store_options){.path = s->path, .number = SCRATCH_STORE,
+                                              .migrations = wanted, .n_migrations = n},
+                      s->arena, &s->store, &why);
+}
+
+static void
+scratch_close(struct scratch *s)
+{
+    if (s->store)
+        store_close(s->store);
+    for (int i = 0; s->folder && i < 3; i++) {
+        static const char *const tails[] = {"", "-wal", "-shm"};
+        unlink(arena_printf(s->arena, "%s%s", s->path, tails[i]));
+    }
+    if (s->folder)
+        rmdir(s->folder);
+    arena_free(s->arena);
+}
+
+/* One page of the journal in one transaction of the scratch store. */
+static enum status
+apply_page(struct scratch *s, struct node *node, int64_t position, struct arena *a)
+{
+    struct tx_scope reading = {.arena = a}, writing = {.arena = a};
+    struct event *events;
+    size_t n;
+    enum status st = bus_read(node->bus, &reading, s->position, NULL, NULL, PAGE_EVENTS, &events, &n);
+    if (st)
+        return st;
+    struct tx *tx = tx_begin_in(s->store, s->unit->service->name, &writing);
+    for (size_t i = 0; i < n && events[i].position <= position && st == OK; i++) {
+        st = apply_event(s->unit, tx, &events[i]);
+        s->position = events[i].position;
+        s->events++;
+    }
+    if (st) {
+        tx_end(tx);
+        return st;
+    }
+    st = tx_commit(tx);
+    if (st == OK)
+        st = store_wait(&writing);
+    if (n == 0)
+        s->position = position;
+    return st;
+}
+
+static enum status
+apply_up_to(struct scratch *s, struct node *node, int64_t position)
+{
+    enum status st = OK;
+    while (s->position < position && st == OK) {
+        struct arena *a = arena_new();
+        st = apply_page(s, node, position, a);
+        arena_free(a);
+        fiber_yield();
+    }
+    return st;
+}

@@ -1,0 +1,17 @@
+/* The composition root: adding a service is its folder and its line here. */
+#include "services/services.h"
+
+extern const struct service auth_service, authz_service, users_service, catalog_service,
+    inventory_service, orders_service, payments_service, audit_service;
+
+const struct service *const souk_services[] = {
+    &auth_service,
+    &authz_service,
+    &users_service,
+    &catalog_service,
+    &inventory_service,
+    &orders_service,
+    &payments_service,
+    &audit_service,
+    NULL,
+};
