@@ -46,5 +46,8 @@ bool load_conf(const struct options *options, struct conf *conf);
 /* Every service and the gateway, NULL-terminated. */
 extern const struct service *const *souk_all(void);
 
+/* A gateway with the limits that the settings say. */
+struct gateway *make_gateway(struct node *node);
+
 /* The wiring as Markdown: docs/MAP.md. */
 char *map_text(struct arena *a);

@@ -41,3 +41,14 @@ souk_all(void)
     all[n] = &gateway_service;
     return all;
 }
+
+struct gateway *
+make_gateway(struct node *node)
+{
+    return gateway_new(node, (struct gateway_options){
+                                 .requests_max = (size_t)setting_int(node, "requests_max"),
+                                 .rate_limit_per_s = setting_int(node, "rate_limit_per_s"),
+                                 .limit_loopback =
+                                     strcmp(setting(node, "rate_limit_loopback"), "on") == 0,
+                             });
+}

@@ -68,12 +68,12 @@ bring_up(struct running *r, const struct options *options)
     if (options->demo && !import_demo(r))
         return false;
     r->loop = loop_new();
-    r->gateway = gateway_new(r->node);
+    r->gateway = make_gateway(r->node);
     const struct http_server_options web = {
         .listen = conf_get(r->conf, "listen"),
         .tls_certificate = or_null(conf_get(r->conf, "tls_certificate")),
         .tls_key = or_null(conf_get(r->conf, "tls_key")),
-        .on_request = gateway_on_request,
+        .on_request = gateway_handle,
         .body_max = gateway_body_max,
         .arg = r->gateway,
     };

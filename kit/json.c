@@ -12,7 +12,8 @@
 
 enum { FIELDS_MAX = 64, STRING_CHARS_MAX = 1000, ITEMS_MAX = 100, NAME_CHARS_MAX = 64 };
 
-/* Where we are in the document, from the leaf up; becomes a JSON Pointer when something is wrong. */
+/* Where we are in the document, from the leaf up; becomes a JSON Pointer when something is wrong.
+ */
 struct place {
     const struct place *up;
     const char *key; /* NULL: an item of a list */
@@ -39,8 +40,8 @@ static void read_string(struct faults *f, const struct place *at, const char *s,
 static void store_int(struct faults *f, const struct place *at, int64_t n,
                       const ProtobufCFieldDescriptor *field, const struct field_rule *rule,
                       void *member);
-static void complain(struct faults *f, const struct place *at, const char *code, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+static void complain(struct faults *f, const struct place *at, const char *code, const char *fmt,
+                     ...) __attribute__((format(printf, 4, 5)));
 static const struct field_rule *rule_of(const ProtobufCMessageDescriptor *type,
                                         const ProtobufCFieldDescriptor *field);
 static void require(struct faults *f, const struct place *at, uint64_t present,
@@ -146,7 +147,7 @@ leaves_out(const ProtobufCMessageDescriptor *type, unsigned field)
 void
 json_write(struct text *t, const ProtobufCMessage *message)
 {
-    message_json(t, message, leaves_out);
+    message_json_sparse(t, message, leaves_out);
 }
 
 /* jansson recurses, and fibers' stacks are small: depth is bounded before it starts. */
@@ -421,18 +422,24 @@ add_pointer(struct text *t, const struct place *at)
     }
 }
 
+const char *
+json_pointer(struct arena *a, const char *name)
+{
+    struct text pointer = text_in(a);
+    add_pointer(&pointer, &(struct place){.key = name});
+    return pointer.bytes;
+}
+
 static void
 complain(struct faults *f, const struct place *at, const char *code, const char *fmt, ...)
 {
     if (f->n == ERRORS_MAX)
         return;
     struct text pointer = text_in(f->arena);
-    text_add(&pointer, "");
     add_pointer(&pointer, at);
     va_list args;
     va_start(args, fmt);
-    fault_add(f, pointer.bytes ? pointer.bytes : "", code, "%s",
-              arena_vprintf(f->arena, fmt, args));
+    fault_add(f, pointer.bytes, code, "%s", arena_vprintf(f->arena, fmt, args));
     va_end(args);
 }
 
@@ -489,6 +496,5 @@ static bool
 is_time(const ProtobufCFieldDescriptor *field)
 {
     size_t n = strlen(field->name);
-    return field->type == PROTOBUF_C_TYPE_INT64 && n > 3 &&
-           strcmp(field->name + n - 3, "_us") == 0;
+    return field->type == PROTOBUF_C_TYPE_INT64 && n > 3 && strcmp(field->name + n - 3, "_us") == 0;
 }

@@ -2,8 +2,8 @@
  * JSON from outside into messages, checked against the rules that the protos declare.
  *
  * Names are the proto's; a field "…_us" is a time: its JSON name lacks the suffix, its value is RFC
- * 3339.  Enums are their values' names in lower case.  Numbers are whole numbers of 64 bits.  A null
- * is a field left out.  Whatever a message does not have is refused.
+ * 3339.  Enums are their values' names in lower case.  Numbers are whole numbers of 64 bits.  A
+ * null is a field left out.  Whatever a message does not have is refused.
  */
 #pragma once
 #include "kit/kit.h"
@@ -37,6 +37,9 @@ const ProtobufCFieldDescriptor *json_field(const ProtobufCMessageDescriptor *typ
 /* Sets one field that is not a list nor a message from text: a path or query parameter. */
 void json_read_text(struct faults *f, const char *pointer, const ProtobufCFieldDescriptor *field,
                     const char *value, ProtobufCMessage *out);
+
+/* "/name", escaped as RFC 6901 says and cut where a stranger's name is too long. */
+const char *json_pointer(struct arena *a, const char *name);
 
 /* Complains of required fields whose bit (by place in the descriptor) is not in present. */
 void json_require(struct faults *f, uint64_t present, const ProtobufCMessageDescriptor *type,

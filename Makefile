@@ -1,0 +1,57 @@
+# The front door.  The real build is meson.build; this says what one may ask for.
+.DEFAULT_GOAL := help
+.PHONY: help build run test test-all test-build faults bench fresh map docs check format clean install
+DATA   ?= souk-data
+LISTEN ?= 127.0.0.1:8080
+export CCACHE_SLOPPINESS := time_macros
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+build: ## install what is missing and build build/souk
+	@tools/install build
+	@[ -f build/build.ninja ] || meson setup build >/dev/null
+	@ninja -C build --quiet souk
+
+run: build ## build, and serve a demo shop on http://127.0.0.1:8080 (DATA=folder LISTEN=addr:port)
+	build/souk run --data $(DATA) --listen $(LISTEN) --demo
+
+test-build: build
+	@tools/install test
+	@[ -f build-asan/build.ninja ] || meson setup build-asan --buildtype=debug -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+	@[ -f build-tsan/build.ninja ] || meson setup build-tsan --buildtype=debug -Doptimization=1 -Db_sanitize=thread -Db_lundef=false >/dev/null
+
+test: test-build ## install what is missing and run the tests, under the sanitizers
+	@tools/test.py
+
+test-all: test-build ## the tests, and what takes long: faults, many kills
+	@tools/test.py --all
+
+faults: build ## kill -9 under checkout load, 50 times, and once with a planted bug
+	@tools/install test
+	@test/faults/faults.py --kills 50
+
+bench: build ## measure; writes docs/BENCHMARKS.md
+	@tools/install test
+	@ninja -C build --quiet load store_floor
+	@test/load/bench.py
+
+fresh: ## both commands of the README in a fresh Debian 12 root
+	@tools/install all
+	@test/fresh.sh
+
+map: build ## write docs/MAP.md anew
+	@build/souk map > docs/MAP.md
+
+docs: map ## write docs/MAP.md and docs/openapi.json anew
+	@ninja -C build --quiet openapi.json && cp build/docs/openapi.json docs/openapi.json
+
+check: ## the rules that a tool can see: the ladder, the call graph
+	@tools/check_ladder.py
+
+format: ## clang-format everything
+	@tools/install all
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean: ## throw the build folders away
+	@rm -rf build build-asan build-tsan

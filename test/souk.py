@@ -1,0 +1,149 @@
+"""What the tests in Python share: a Souk of their own, its HTTP, and the closing line."""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from http.client import HTTPConnection
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BINARY = os.environ.get('SOUK_BINARY', str(ROOT / 'build/souk'))
+PASSWORD = 'correct horse battery'
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+class Souk:
+    """A Souk that runs on a folder of its own, removed by close()."""
+
+    def __init__(self, *flags, binary=BINARY, settings=None, start=True):
+        self.folder = tempfile.mkdtemp(prefix='souk-test-')
+        self.data = f'{self.folder}/data'
+        self.binary, self.flags, self.port = binary, flags, free_port()
+        self.environment = {**os.environ, 'SOUK_LOG': 'off',
+                            **{f'SOUK_{k.upper()}': str(v) for k, v in (settings or {}).items()}}
+        self.process = self.token = None
+        if start:
+            self.start()
+
+    def start(self, wait_s=60):
+        self.log = open(f'{self.folder}/log', 'ab')
+        self.process = subprocess.Popen([self.binary, 'run', '--data', self.data, '--listen',
+                                         f'127.0.0.1:{self.port}', *self.flags], env=self.environment,
+                                        stdout=self.log, stderr=self.log)
+        ends = time.monotonic() + wait_s
+        while time.monotonic() < ends:
+            try:
+                if self.get('/readyz')[0] == 200:
+                    return
+            except OSError:
+                pass
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.005)
+        raise AssertionError('souk does not get ready:\n' + open(f'{self.folder}/log').read()[-3000:])
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        """SIGTERM; gives the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def close(self):
+        code = self.stop() if self.process else 0
+        if code:
+            sys.stderr.write(f'souk ended with {code}:\n' + open(f'{self.folder}/log').read()[-5000:] + '\n')
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return code
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    def command(self, *words, stdin=None):
+        """Runs `souk WORDS --data …`; gives (exit code, standard output, standard error)."""
+        done = subprocess.run([self.binary, *words, '--data', self.data], env=self.environment, input=stdin,
+                              capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout, done.stderr
+
+    def request(self, method, path, body=None, headers=None, connection=None):
+        """Gives (status, decoded JSON or text, headers)."""
+        link = connection or HTTPConnection('127.0.0.1', self.port, timeout=60)
+        raw = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+        fields = {'Content-Type': 'application/json'} if raw is not None else {}
+        fields.update(headers or {})
+        link.request(method, path, raw, fields)
+        answer = link.getresponse()
+        text = answer.read()
+        if not connection:
+            link.close()
+        if 'json' in (answer.headers.get('content-type') or ''):
+            text = json.loads(text)
+        return answer.status, text, answer.headers
+
+    def get(self, path, **headers):
+        return self.request('GET', path, headers={k.replace('_', '-'): v for k, v in headers.items()})
+
+    def post(self, path, body, **headers):
+        return self.request('POST', path, body, {k.replace('_', '-'): v for k, v in headers.items()})
+
+    def staff(self):
+        """Headers of a superadmin, made on first use."""
+        if not self.token:
+            code, out, error = self.command('admin', 'create', 'ada@example.org', stdin=PASSWORD + '\n')
+            assert code == 0, error
+            status, body, _ = self.post('/v1/auth/login', {'email': 'ada@example.org', 'password': PASSWORD})
+            assert status == 200, body
+            self.token = body['access_token']
+        return {'Authorization': 'Bearer ' + self.token}
+
+    def product(self, handle, amount=1000, stock=10, **more):
+        """A product of one variant, on sale: its sku."""
+        body = {'title': handle, 'handle': handle,
+                'variants': [{'price': {'amount': amount, 'currency': 'EUR'}, 'stock': stock}], **more}
+        status, made, _ = self.post('/v1/products', body, **self.staff())
+        assert status == 201, made
+        return made['variants'][0]['sku']
+
+    def stock(self, sku):
+        status, body, _ = self.get(f'/v1/inventory/{sku}', **self.staff())
+        assert status == 200, body
+        return body
+
+
+def order_body(sku, token='approve', quantity=1, email='grace@example.org'):
+    return {'lines': [{'sku': sku, 'quantity': quantity}],
+            'customer': {'email': email, 'phone_number': '+49 30 1234567'},
+            'shipping_address': {'name': 'Grace Hopper', 'line1': '1 Main Street', 'city': 'Berlin',
+                                 'postal_code': '10115', 'country': 'DE'},
+            'payment': {'provider': 'sandbox', 'token': token}}
+
+
+def wait_for(claim, wait_s=30):
+    """Until claim() is true; gives its value, or the last one."""
+    ends = time.monotonic() + wait_s
+    while not (value := claim()) and time.monotonic() < ends:
+        time.sleep(0.02)
+    return value
+
+
+def main():
+    """Runs the calling module's tests; closes with "N passed, N failed"."""
+    result = unittest.main(module='__main__', exit=False, verbosity=1).result
+    bad = len(result.failures) + len(result.errors)
+    print(f'{result.testsRun - bad - len(result.skipped)} passed, {bad} failed', flush=True)
+    sys.exit(bool(bad))
