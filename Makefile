@@ -33,7 +33,7 @@ faults: build ## kill -9 under checkout load, 50 times, and once with a planted 
 
 bench: build ## measure; writes docs/BENCHMARKS.md
 	@tools/install test
-	@ninja -C build --quiet load store_floor
+	@ninja -C build --quiet test/load test/store_floor
 	@test/load/bench.py
 
 fresh: ## both commands of the README in a fresh Debian 12 root
@@ -44,7 +44,7 @@ map: build ## write docs/MAP.md anew
 	@build/souk map > docs/MAP.md
 
 docs: map ## write docs/MAP.md and docs/openapi.json anew
-	@ninja -C build --quiet openapi.json && cp build/docs/openapi.json docs/openapi.json
+	@ninja -C build --quiet docs/openapi.json && cp build/docs/openapi.json docs/openapi.json
 
 check: ## the rules that a tool can see: the ladder, the call graph
 	@tools/check_ladder.py

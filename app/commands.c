@@ -51,7 +51,7 @@ command_admin(const struct options *options)
     struct operator_link *link = operator_open(options);
     if (!link)
         return 1;
-    User *user;
+    User *user = NULL;
     int code = ask(link, a, "users", "CreateStaff", &in->base, &user);
     if (code == 0)
         printf("%s can log in as superadmin (%s)\n", user->email, user->id);
@@ -74,7 +74,7 @@ command_import(const struct options *options)
         return 1;
     ImportRequest *in = new_import_request(a);
     in->body = (ProtobufCBinaryData){n, (uint8_t *)body};
-    ImportResponse *out;
+    ImportResponse *out = NULL;
     int code = ask(link, a, "catalog", "ImportShopify", &in->base, &out);
     if (code == 0) {
         for (size_t i = 0; i < out->n_skipped; i++)
@@ -113,7 +113,7 @@ print_events(struct operator_link *link, int64_t *after, int64_t limit, bool *re
     ListEventsRequest *in = new_list_events_request(a);
     in->after = *after;
     in->limit = limit;
-    ListEventsResponse *out;
+    ListEventsResponse *out = NULL;
     int code = ask(link, a, "audit", "ListEvents", &in->base, &out);
     if (code == 0) {
         json_t *page = json_loadb((const char *)out->body.data, out->body.len, 0, NULL);
@@ -139,7 +139,7 @@ journal_tail(struct operator_link *link, const struct options *options)
 {
     struct arena *a = options->arena;
     VerifyChainRequest *in = new_verify_chain_request(a);
-    VerifyChainResponse *chain;
+    VerifyChainResponse *chain = NULL;
     int code = ask(link, a, "audit", "VerifyChain", &in->base, &chain);
     if (code)
         return code;
@@ -158,7 +158,7 @@ static int
 journal_verify(struct operator_link *link, struct arena *a)
 {
     VerifyChainRequest *in = new_verify_chain_request(a);
-    VerifyChainResponse *out;
+    VerifyChainResponse *out = NULL;
     int code = ask(link, a, "audit", "VerifyChain", &in->base, &out);
     if (code)
         return code;
@@ -172,7 +172,7 @@ static int
 journal_replay(struct operator_link *link, struct arena *a)
 {
     ReplayProjectionsRequest *in = new_replay_projections_request(a);
-    ReplayProjectionsResponse *out;
+    ReplayProjectionsResponse *out = NULL;
     int code = ask(link, a, "audit", "ReplayProjections", &in->base, &out);
     if (code)
         return code;
@@ -192,7 +192,7 @@ list_dead_letters(struct operator_link *link, struct arena *a)
 {
     ListDeadLettersRequest *in = new_list_dead_letters_request(a);
     in->limit = PAGE_ITEMS_MAX;
-    ListDeadLettersResponse *out;
+    ListDeadLettersResponse *out = NULL;
     do {
         int code = ask(link, a, "audit", "ListDeadLetters", &in->base, &out);
         if (code)

@@ -17,6 +17,7 @@ const struct env env_real = {
     .file_write = write,
     .file_read = read,
     .file_sync = fsync,
+    .file_truncate = ftruncate,
     .file_close = close,
 };
 
@@ -28,6 +29,7 @@ struct env env = {
     .file_write = write,
     .file_read = read,
     .file_sync = fsync,
+    .file_truncate = ftruncate,
     .file_close = close,
 };
 

@@ -22,6 +22,7 @@ struct env {
     ssize_t (*file_write)(int fd, const void *bytes, size_t n);
     ssize_t (*file_read)(int fd, void *bytes, size_t n);
     int (*file_sync)(int fd);
+    int (*file_truncate)(int fd, off_t bytes);
     int (*file_close)(int fd);
 
     bool single_thread; /* run everything on the calling thread, deterministically */

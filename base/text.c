@@ -66,10 +66,13 @@ text_printf(struct text *t, const char *fmt, ...)
     va_list args, again;
     va_start(args, fmt);
     va_copy(again, args);
-    int n = vsnprintf(NULL, 0, fmt, args);
+    make_room(t, 0);
+    int n = vsnprintf(t->bytes + t->n, t->room - t->n, fmt, args);
     assert(n >= 0);
-    make_room(t, (size_t)n);
-    vsnprintf(t->bytes + t->n, (size_t)n + 1, fmt, again);
+    if ((size_t)n >= t->room - t->n) {
+        make_room(t, (size_t)n);
+        vsnprintf(t->bytes + t->n, (size_t)n + 1, fmt, again);
+    }
     t->n += (size_t)n;
     va_end(again);
     va_end(args);

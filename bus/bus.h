@@ -123,4 +123,4 @@ struct bus_lag {
 };
 size_t bus_lags(struct bus *bus, struct bus_lag *out, size_t max);
 
-/* The event as CloudEvents JSON (structured mode), data decoded by type where it is known. */
+/* An event as CloudEvents JSON: bus/cloudevents.h. */

@@ -106,12 +106,12 @@ node_free(struct node *node)
         sched_free(node->core_sched);
     if (node->listener_sched)
         sched_free(node->listener_sched);
-    if (node->bus)
-        bus_free(node->bus);
     if (node->listeners)
         store_close(node->listeners);
     if (node->core)
         store_close(node->core);
+    if (node->bus) /* the last batches kick it */
+        bus_free(node->bus);
     grants_free(node->grants);
     for (size_t i = 0; i < node->n_units; i++) {
         struct unit *unit = &node->units[i];

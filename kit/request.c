@@ -7,6 +7,17 @@
 #include "base/hash.h"
 #include "kit/node_impl.h"
 
+/* n bytes as 2 n digits; what follows them is left alone. */
+static void
+put_hex(char *to, const uint8_t *bytes, size_t n)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < n; i++) {
+        to[2 * i] = digits[bytes[i] >> 4];
+        to[2 * i + 1] = digits[bytes[i] & 15];
+    }
+}
+
 void
 request_init(struct request *rq, struct node *node, struct arena *arena)
 {
@@ -24,10 +35,8 @@ request_init(struct request *rq, struct node *node, struct arena *arena)
     rq->correlation_id = rq->id;
     uint8_t random[24];
     env.random(random, sizeof random);
-    for (int i = 0; i < 16; i++)
-        snprintf(rq->trace_id + 2 * i, 3, "%02x", random[i]);
-    for (int i = 0; i < 8; i++)
-        snprintf(rq->span_id + 2 * i, 3, "%02x", random[16 + i]);
+    put_hex(rq->trace_id, random, 16);
+    put_hex(rq->span_id, random + 16, 8);
 }
 
 static void

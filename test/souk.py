@@ -143,7 +143,7 @@ def wait_for(claim, wait_s=30):
 
 def main():
     """Runs the calling module's tests; closes with "N passed, N failed"."""
-    result = unittest.main(module='__main__', exit=False, verbosity=1).result
+    result = unittest.main(module='__main__', exit=False, verbosity=1, warnings='ignore').result
     bad = len(result.failures) + len(result.errors)
     print(f'{result.testsRun - bad - len(result.skipped)} passed, {bad} failed', flush=True)
     sys.exit(bool(bad))

@@ -24,13 +24,15 @@ def api_h(protos, file):
     if file.reasons:
         out.append('\n/* Ways to say no. */\n')
     for v in file.reasons:
-        out.append(f'extern const struct reason {reason_name(file, v)}; /* {v.options["fails_with"]} */\n')
+        out.append(f'extern const struct reason {reason_name(file, v)};'
+                   f' /* {v.options["fails_with"]} */\n')
     if file.events:
         out.append('\n/* Events. */\n')
     for m in file.events:
         topic = snake(m.name)
         out.append(f'extern const struct topic {topic};\n'
-                   f'typedef enum status {topic}_handler(struct request *, struct tx *, const {m.name} *);\n')
+                   f'typedef enum status {topic}_handler(struct request *, struct tx *,'
+                   f' const {m.name} *);\n')
     if file.service_name:
         out.append(f'\n/* Calls. */\nextern const struct rpc_list {file.service}_rpcs;\n')
     for i, r in enumerate(file.rpcs):

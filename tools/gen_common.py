@@ -395,7 +395,8 @@ def lint_file(protos, file):
     for r in file.rpcs:
         lint_rpc(protos, r, say)
     if file.service_name and snake(file.service_name) != file.service:
-        bad.add(file.path, 1, f'service {file.service_name} must be named as its package {file.package}')
+        bad.add(file.path, 1, f'service {file.service_name} must be named as its package'
+                f' {file.package}')
     lint_names(protos, file)
 
 

@@ -1,7 +1,8 @@
 """All protos → the public API as OpenAPI 3.1.
 
-The JSON's look is the gateway's: snake_case names; int64 as numbers; an integer x_us is the RFC 3339
-time x; enums in lower case; Money and other messages as objects.
+The JSON's look is bus/message_json.c's and kit/json.c's: snake_case names; int64 as numbers; an integer
+x_us is the RFC 3339 time x, null while unset; enums in lower case; an absent message is null; fields
+marked optional are left out while empty.
 """
 import json
 import re
@@ -29,7 +30,8 @@ def openapi_json(protos):
 
 
 def openapi_c(protos):
-    return ('/* GENERATED from all protos by tools/gen_openapi.py.  Do not edit. */\n#include <stddef.h>\n\n'
+    return ('/* GENERATED from all protos by tools/gen_openapi.py.  Do not edit. */\n'
+            '#include <stddef.h>\n\n'
             'extern const char souk_openapi[];\nextern const size_t souk_openapi_bytes;\n\n'
             f'const char souk_openapi[] =\n    {c_lines(openapi_json(protos))};\n'
             'const size_t souk_openapi_bytes = sizeof souk_openapi - 1;\n')
@@ -54,7 +56,8 @@ def document(protos):
         'components': {
             'schemas': {**schemas.all(), 'Problem': problem_schema()},
             'responses': dict(sorted(problems.items())),
-            'securitySchemes': {'bearerAuth': {'type': 'http', 'scheme': 'bearer', 'bearerFormat': 'JWT'}},
+            'securitySchemes': {'bearerAuth': {'type': 'http', 'scheme': 'bearer',
+                                               'bearerFormat': 'JWT'}},
         },
     }
 
@@ -107,8 +110,11 @@ def parameters(schemas, r, given):
     out = []
     for f in given.fields:
         if f.name in r.path_params:
+            schema = schemas.plain(f, True)
+            if f.kind == 'string':
+                schema['minLength'] = 1
             out.append({'name': f.name, 'in': 'path', 'required': True, **described(f.comment),
-                        'schema': {**schemas.plain(f, True), **({'minLength': 1} if f.kind == 'string' else {})}})
+                        'schema': schema})
         elif not takes_json(r) and f.name not in ('expected_version', 'body', *NOT_IN_BODY):
             out.append(query_parameter(schemas, f))
     if r.method == 'POST':
@@ -147,7 +153,8 @@ def answer(protos, schemas, r):
     message = protos.messages[r.output]
     out = {'description': message.comment or 'Done.' if message.fields else 'Done.'}
     if message.field('version') and not r.options.get('produces'):
-        out['headers'] = {'ETag': {'description': 'The version, for If-Match.', 'schema': {'type': 'string'}}}
+        out['headers'] = {'ETag': {'description': 'The version, for If-Match.',
+                                   'schema': {'type': 'string'}}}
     media = r.options.get('produces')
     if media:
         schema = {'type': 'object'} if media.endswith('json') else {'type': 'string'}
@@ -205,9 +212,10 @@ def problem_schema():
             'code': {'type': 'string', 'description': 'For programs: out_of_stock.'},
             'errors': {'type': 'array', 'items': {
                 'type': 'object', 'required': ['detail'],
-                'properties': {'pointer': {'type': 'string', 'description': 'RFC 6901, into the body.'},
-                               'detail': text, 'code': text,
-                               'remaining': {'type': 'integer', 'description': 'What is left of it.'}}}},
+                'properties': {
+                    'pointer': {'type': 'string', 'description': 'RFC 6901, into the body.'},
+                    'detail': text, 'code': text,
+                    'remaining': {'type': 'integer', 'description': 'What is left of it.'}}}},
             'trace_id': text,
         },
     }
@@ -228,11 +236,13 @@ class Schemas:
 
     def __init__(self, protos, served):
         self.protos = protos
-        self.asked, self.answered, self.path_params = set(), set(), {}
+        self.asked, self.answered, self.left_out = set(), set(), {}
         for _, r in served:
             given = protos.messages[r.input]
-            params = self.path_params.setdefault(given.full, set(r.path_params))
-            if params != set(r.path_params):
+            left_out = set(r.path_params)
+            if r.method != 'PUT':   # a PUT's body may say which version it follows
+                left_out.add('expected_version')
+            if self.left_out.setdefault(given.full, left_out) != left_out:
                 protos.problems.add(r.file.path, r.line, f'{r.name}: {given.name} is taken by another'
                                     ' route with other path parameters; give each its own message')
             if takes_json(r) and self.body_fields(given):
@@ -243,7 +253,7 @@ class Schemas:
         self.names = self.short_names()
 
     def body_fields(self, m):
-        left_out = self.path_params.get(m.full, set()).union(NOT_IN_BODY)
+        left_out = self.left_out.get(m.full, set()).union(NOT_IN_BODY)
         return [f for f in m.fields if f.name not in left_out]
 
     def reach(self, full, found):
@@ -289,10 +299,18 @@ class Schemas:
         """In a request what is required; in an answer what is told even when it is empty."""
         if asked:
             return bool(f.options.get('required'))
-        return not f.options.get('optional') and not is_time(f) and (f.repeated or f.kind != 'message')
+        return not f.options.get('optional')
 
     def described_field(self, f, asked):
-        return {**self.field(f, asked), **described(f.comment)}
+        return {**self.nullable(f, self.field(f, asked)), **described(f.comment)}
+
+    def nullable(self, f, schema):
+        """An unset time or message is null, unless it is left out."""
+        if f.repeated or f.options.get('optional') or f.options.get('required'):
+            return schema
+        if f.kind == 'message':
+            return {'anyOf': [schema, {'type': 'null'}]}
+        return {**schema, 'type': ['string', 'null']} if is_time(f) else schema
 
     def field(self, f, asked):
         if not f.repeated:
@@ -319,9 +337,10 @@ class Schemas:
         elif f.kind == 'bool':
             out = {'type': 'boolean'}
         else:
-            out = {'type': 'string', 'contentEncoding': 'base64'}
+            out = {'type': 'string', 'contentEncoding': 'base64url'}
         if 'example' in o:
-            out['examples'] = [int(o['example']) if f.kind == 'int' and not is_time(f) else o['example']]
+            is_number = f.kind == 'int' and not is_time(f)
+            out['examples'] = [int(o['example']) if is_number else o['example']]
         return out
 
     def text(self, o, asked, item):
@@ -331,10 +350,10 @@ class Schemas:
         if asked or o.get('max_length'):
             out['maxLength'] = o.get('max_length') or TEXT_MAX
         if o.get('pattern'):
-            out['pattern'] = f'^({o["pattern"]})$'
+            may_be_empty = '' if o.get('required') else '?'
+            out['pattern'] = f'^({o["pattern"]}){may_be_empty}$'
         return out
 
 
 def enum_values(enum):
-    prefix = snake(enum.name) + '_'
-    return [v.name.lower().removeprefix(prefix) for v in enum.values if v.number != 0]
+    return [v.name.lower() for v in enum.values if v.number != 0]

@@ -120,6 +120,6 @@ def lint_route(bad, file, r, routes, granted):
     permission = r.options['permission']
     first = granted.setdefault(permission, (roles, file, r))
     if first[0] != roles:
-        bad.add(file.path, r.line, f'{r.name}: {permission} is granted to {", ".join(roles) or "nobody"}'
-                f' here and to {", ".join(first[0]) or "nobody"} at {first[1].name}.{first[2].name};'
-                ' a permission has one list of roles')
+        here, there = (', '.join(x) or 'nobody' for x in (roles, first[0]))
+        bad.add(file.path, r.line, f'{r.name}: {permission} is granted to {here} here and to {there}'
+                f' at {first[1].name}.{first[2].name}; a permission has one list of roles')

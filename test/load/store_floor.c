@@ -26,7 +26,8 @@ struct cell {
     int n;
     char *ids[4]; /* where the ends of ids stand in bytes */
     int n_ids;
-    bool key; /* an INTEGER PRIMARY KEY: the next number */
+    bool key;      /* an INTEGER PRIMARY KEY: the next number */
+    bool sequence; /* counts on with every sale, for what has no id that changes */
 };
 
 struct table {
@@ -89,6 +90,7 @@ read_patterns(struct table *t, const char *name)
             c->bytes = malloc((size_t)c->n + 1);
             memcpy(c->bytes, c->type == SQLITE_NULL ? "" : sqlite3_column_blob(s, i), (size_t)c->n);
             c->key = strcmp(sqlite3_column_name(s, i), "position") == 0 && i == 0;
+            c->sequence = strcmp(sqlite3_column_name(s, i), "sequence") == 0;
             if (c->key && row == 0)
                 t->next = c->num;
             if (c->type == SQLITE_TEXT)
@@ -122,12 +124,14 @@ add_table(char *word)
 }
 
 static void
-bind(sqlite3_stmt *s, int i, struct table *t, struct cell *c, const char *end)
+bind(sqlite3_stmt *s, int i, struct table *t, struct cell *c, const char *end, int64_t sale)
 {
     for (int j = 0; j < c->n_ids; j++)
         memcpy(c->ids[j], end, NEW_CHARS);
     if (c->key)
         sqlite3_bind_int64(s, i, ++t->next);
+    else if (c->sequence)
+        sqlite3_bind_int64(s, i, c->num + sale * ROWS_MAX);
     else if (c->type == SQLITE_INTEGER)
         sqlite3_bind_int64(s, i, c->num);
     else if (c->type == SQLITE_TEXT)
@@ -148,7 +152,7 @@ sell(int64_t sale)
     for (struct table *t = tables; t < tables + n_tables; t++) {
         for (int row = t->rows - 1; row >= 0; row--) {
             for (int i = 0; i < t->columns; i++)
-                bind(t->insert, i + 1, t, &t->cells[row][i], end);
+                bind(t->insert, i + 1, t, &t->cells[row][i], end, sale);
             must(sqlite3_step(t->insert), SQLITE_DONE);
             sqlite3_reset(t->insert);
         }

@@ -1,0 +1,72 @@
+/* The bus's tables, alike in every store; the core store's bus_event is the journal. */
+#include "bus/bus_private.h"
+
+/*
+ * The key of bus_event holds each subject's history together; it is also what makes a repeated
+ * relay of one event harmless, and where publishing finds the next sequence.  data stands last, so
+ * that a scan by topic does not read it.
+ */
+static const char bus_tables_sql[] =
+    "CREATE TABLE bus_event (\n"
+    "  position INTEGER PRIMARY KEY,\n"
+    "  id TEXT NOT NULL,\n"
+    "  topic TEXT NOT NULL,\n"
+    "  publisher TEXT NOT NULL,\n"
+    "  subject TEXT NOT NULL,\n"
+    "  type TEXT NOT NULL,\n"
+    "  sequence BIGINT NOT NULL CHECK (sequence > 0),\n"
+    "  time_us BIGINT NOT NULL,\n"
+    "  correlation_id TEXT,\n"
+    "  causation_id TEXT,\n"
+    "  traceparent TEXT,\n"
+    "  data BLOB NOT NULL,\n"
+    "  UNIQUE (subject, publisher, sequence)\n"
+    ");\n"
+    "CREATE TABLE bus_cursor (\n"
+    "  subscriber TEXT PRIMARY KEY,\n"
+    "  position BIGINT NOT NULL CHECK (position >= 0)\n"
+    ");\n"
+    "CREATE TABLE bus_parked (\n"
+    "  subscriber TEXT NOT NULL,\n"
+    "  event_id TEXT NOT NULL,\n"
+    "  position BIGINT NOT NULL,\n"
+    "  publisher TEXT NOT NULL,\n"
+    "  subject TEXT NOT NULL,\n"
+    "  state TEXT NOT NULL CHECK (state IN ('waiting', 'retrying', 'dead')),\n"
+    "  attempts BIGINT NOT NULL CHECK (attempts >= 0),\n"
+    "  next_try_us BIGINT NOT NULL,\n"
+    "  error TEXT,\n"
+    "  parked_at_us BIGINT NOT NULL,\n"
+    "  PRIMARY KEY (subscriber, event_id)\n"
+    ");\n"
+    "CREATE UNIQUE INDEX bus_parked_by_subject\n"
+    "  ON bus_parked (subscriber, publisher, subject, position);\n"
+    "CREATE INDEX bus_parked_due ON bus_parked (subscriber, state, next_try_us);\n"
+    "CREATE TABLE bus_outbox (\n"
+    "  position INTEGER PRIMARY KEY,\n"
+    "  id TEXT NOT NULL,\n"
+    "  topic TEXT NOT NULL,\n"
+    "  publisher TEXT NOT NULL,\n"
+    "  subject TEXT NOT NULL,\n"
+    "  type TEXT NOT NULL,\n"
+    "  sequence BIGINT NOT NULL CHECK (sequence > 0),\n"
+    "  time_us BIGINT NOT NULL,\n"
+    "  correlation_id TEXT,\n"
+    "  causation_id TEXT,\n"
+    "  traceparent TEXT,\n"
+    "  data BLOB NOT NULL\n"
+    ");\n"
+    "CREATE TABLE bus_sequence (\n"
+    "  publisher TEXT NOT NULL,\n"
+    "  subject TEXT NOT NULL,\n"
+    "  sequence BIGINT NOT NULL CHECK (sequence > 0),\n"
+    "  PRIMARY KEY (publisher, subject)\n"
+    ");\n";
+
+const struct migration *
+bus_migrations(size_t *n)
+{
+    static const struct migration migrations[] = {{"bus", 1, "001_init", bus_tables_sql}};
+    *n = sizeof migrations / sizeof migrations[0];
+    return migrations;
+}

@@ -1,0 +1,322 @@
+/*
+ * Auth: proves who somebody is.
+ *
+ * A login takes one of a few places at the hashers before anything else is looked at, so that
+ * failed attempts are counted before the next one is let in.  It costs the same whether or not the
+ * e-mail is known, and every attempt leaves an event.
+ */
+#include "auth.impl.h"
+
+#include "auth/key_file.h"
+#include "auth/sessions.h"
+#include "auth/state.h"
+#include "auth/throttle.h"
+#include "authz.api.h"
+#include "base/env.h"
+#include "base/hash.h"
+
+enum { PASSWORD_CHARS_MIN = 8 };
+#define GUEST_TOKEN_LIFE_US (90 * DAY_US)
+#define ANSWER_TIME_US      (SECOND_US / 2) /* what must be left of a deadline when a hash begins */
+
+static enum status prove(struct request *rq, const char *email, const char *password,
+                         Credential **ret);
+static enum status look_up(struct request *rq, const char *email, int64_t *ret_failures,
+                           Credential **ret);
+static enum status refuse(struct request *rq, const char *email, const struct reason *why,
+                          const char *reason);
+static enum status open_session(struct request *rq, const Credential *account, struct session *ret);
+static enum status hash_in_turn(struct request *rq, const char *password, const char **ret);
+static const char *identifier_hash(struct request *rq, const char *email);
+static enum status session_checked(struct request *rq, const struct token_claims *claims);
+
+enum status
+auth_login(struct request *rq, const LoginRequest *in, LoginResponse *out)
+{
+    Credential *account = NULL;
+    enum status st = prove(rq, text_lower(rq->arena, in->email), in->password, &account);
+    if (st)
+        return st;
+    note(rq, "user_id", account->user_id);
+    UserRoles *has;
+    st = call_authz_get_user_roles(rq, &has, .user_id = account->user_id);
+    if (st)
+        return st;
+    struct session session;
+    st = open_session(rq, account, &session);
+    if (st)
+        return st;
+
+    metric_add("souk_logins_total", "result=\"ok\"", 1);
+    out->user = new_auth_user(rq->arena);
+    out->user->id = account->user_id;
+    out->user->email = account->email;
+    out->user->name = account->name;
+    out->user->roles = has->roles;
+    out->user->n_roles = has->n_roles;
+    out->access_token = session_access_token(rq, &session);
+    out->refresh_token = session.refresh_token;
+    out->expires_in = ACCESS_TOKEN_LIFE_US / SECOND_US;
+    return OK;
+}
+
+enum status
+auth_refresh(struct request *rq, const RefreshRequest *in, RefreshResponse *out)
+{
+    struct session session;
+    bool reused;
+    struct tx *tx = tx_begin(rq);
+    enum status st = session_refresh(rq, tx, in->refresh_token, &session, &reused);
+    enum status committed = tx_commit(tx);
+    if (committed || (st && st != UNAUTHENTICATED))
+        return fail_store(rq, committed ? committed : st);
+    if (reused) {
+        note(rq, "reused_session", session.session_id);
+        st = session_forget(rq, session.user_id, session.session_id);
+        if (st)
+            return st;
+    }
+    if (st || reused)
+        return fail(rq, &AUTH_BAD_TOKEN, "the refresh token is unknown, spent or expired");
+
+    out->access_token = session_access_token(rq, &session);
+    out->refresh_token = session.refresh_token;
+    out->expires_in = ACCESS_TOKEN_LIFE_US / SECOND_US;
+    return OK;
+}
+
+enum status
+auth_logout(struct request *rq, const LogoutRequest *in, Empty *out)
+{
+    (void)in, (void)out;
+    if (text_empty(rq->caller.session_id))
+        return OK;
+    struct tx *tx = tx_begin(rq);
+    session_revoke(rq, tx, rq->caller.id, rq->caller.session_id, "logout");
+    enum status st = tx_commit(tx);
+    if (st)
+        return fail_store(rq, st);
+    return session_forget(rq, rq->caller.id, rq->caller.session_id);
+}
+
+enum status
+auth_get_keys(struct request *rq, const GetKeysRequest *in, GetKeysResponse *out)
+{
+    (void)in;
+    const char *keys = token_key_set(rq->arena, &auth_state_of(rq)->key);
+    out->body.len = strlen(keys);
+    out->body.data = arena_copy(rq->arena, keys, out->body.len);
+    return OK;
+}
+
+enum status
+auth_verify_token(struct request *rq, const VerifyTokenRequest *in, VerifiedToken *out)
+{
+    struct auth_state *state = auth_state_of(rq);
+    struct token_claims claims;
+    uint64_t generation;
+    if (!verified_find(&state->verified, rq->arena, in->token, rq->now_us, &claims, &generation)) {
+        if (!token_verify(rq->arena, &state->key, in->token, rq->now_us, &claims))
+            return fail(rq, &AUTH_BAD_TOKEN, "the access token is not valid");
+        enum status st = session_checked(rq, &claims);
+        if (st)
+            return st;
+        verified_add(&state->verified, in->token, &claims, generation);
+    }
+    out->user_id = claims.user_id;
+    out->session_id = claims.session_id;
+    out->order_id = claims.order_id;
+    return OK;
+}
+
+enum status
+auth_issue_guest_token(struct request *rq, const IssueGuestTokenRequest *in,
+                       IssueGuestTokenResponse *out)
+{
+    if (text_empty(in->order_id))
+        return fail_status(rq, INVALID_ARGUMENT, "a guest's token is for an order");
+    out->token = token_sign(rq->arena, &auth_state_of(rq)->key,
+                            &(struct token_claims){
+                                .order_id = in->order_id,
+                                .issued_at_us = rq->now_us,
+                                .expires_at_us = rq->now_us + GUEST_TOKEN_LIFE_US,
+                            });
+    return OK;
+}
+
+enum status
+auth_set_credentials(struct request *rq, const SetCredentialsRequest *in, Empty *out)
+{
+    (void)out;
+    if (utf8_length(in->password) < PASSWORD_CHARS_MIN)
+        return fail(rq, &AUTH_WEAK_PASSWORD, "a password takes at least %d characters",
+                    PASSWORD_CHARS_MIN);
+    const char *hash = NULL;
+    enum status st = hash_in_turn(rq, in->password, &hash);
+    if (st)
+        return st;
+
+    struct tx *tx = tx_begin(rq);
+    set_credential(tx, .user_id = in->user_id, .email = text_lower(rq->arena, in->email),
+                   .name = in->name, .password_hash = hash, .updated_at_us = rq->now_us);
+    bool revoked = session_revoke(rq, tx, in->user_id, "", "the password was set");
+    st = tx_commit(tx);
+    if (st == ALREADY_EXISTS)
+        return fail(rq, &AUTH_EMAIL_TAKEN, "another account has this e-mail");
+    if (st)
+        return fail_store(rq, st);
+    return revoked ? session_forget(rq, in->user_id, "") : OK;
+}
+
+/* Another process may have revoked it. */
+static enum status
+on_session_revoked(struct request *rq, struct tx *tx, const SessionRevoked *event)
+{
+    (void)tx;
+    verified_drop(&auth_state_of(rq)->verified, event->user_id, event->session_id);
+    return OK;
+}
+
+static const char *
+make_identifier_key(struct arena *a)
+{
+    uint8_t key[SHA256_BYTES];
+    env.random(key, sizeof key);
+    return hex_encode(a, key, sizeof key);
+}
+
+static enum status
+start(struct request *rq)
+{
+    struct auth_state *state = auth_state_of(rq);
+    const char *dir = node_data_dir(rq->node), *jwk, *secret, *why;
+    if (key_file_open(rq->arena, dir, "auth-es256.json", token_key_make, &jwk, &why) ||
+        key_file_open(rq->arena, dir, "auth-identifiers.key", make_identifier_key, &secret, &why))
+        return fail_status(rq, FAILED_PRECONDITION, "%s", why);
+    if (!token_key_read(jwk, &state->key))
+        return fail_status(rq, FAILED_PRECONDITION, "%s/keys/auth-es256.json is no P-256 key", dir);
+    sha256(secret, strlen(secret), state->identifier_key);
+    return OK;
+}
+
+/* The account that the password proves, or the refusal, recorded. */
+static enum status
+prove(struct request *rq, const char *email, const char *password, Credential **ret)
+{
+    struct hashers *hashers = &auth_state_of(rq)->hashers;
+    if (hashers_enter(hashers, rq->deadline_us - ANSWER_TIME_US))
+        return fail_status(rq, RESOURCE_EXHAUSTED, "too many log in at once; try again");
+
+    Credential *account = NULL;
+    int64_t failures = 0;
+    enum status st = look_up(rq, email, &failures, &account);
+    if (st == OK && failures >= LOGIN_FAILURES_MAX)
+        st = refuse(rq, email, &AUTH_TOO_MANY_LOGINS, "too many failures");
+    else if (st == OK && !password_matches(account ? account->password_hash : NULL, password))
+        st =
+            refuse(rq, email, &AUTH_BAD_CREDENTIALS, account ? "wrong password" : "unknown e-mail");
+    hashers_leave(hashers);
+    if (st == OK)
+        *ret = account;
+    return st;
+}
+
+/* Read where it is written: an attempt whose failure is not yet on disk counts too. */
+static enum status
+look_up(struct request *rq, const char *email, int64_t *ret_failures, Credential **ret)
+{
+    struct tx *tx = tx_begin(rq);
+    enum status st =
+        count_failed_logins(tx, ret_failures, .identifier_hash = identifier_hash(rq, email),
+                            .after_us = rq->now_us - THROTTLE_WINDOW_US);
+    if (st == OK)
+        st = find_credential(tx, ret, .email = email);
+    tx_end(tx);
+    return st == NOT_FOUND ? OK : fail_store(rq, st);
+}
+
+/* Attempts beyond the limit are told but not counted, so that it ends by itself. */
+static enum status
+refuse(struct request *rq, const char *email, const struct reason *why, const char *reason)
+{
+    bool throttled = why == &AUTH_TOO_MANY_LOGINS;
+    const char *identifier = identifier_hash(rq, email);
+    struct tx *tx = tx_begin(rq);
+    if (!throttled)
+        insert_failed_login(tx, .failure_id = id_make(rq->arena, "fal", rq->now_us),
+                            .identifier_hash = identifier, .at_us = rq->now_us);
+    publish_failed_login_attempt(rq, tx, .identifier_hash = identifier, .reason = reason,
+                                 .ip = rq->caller.ip);
+    enum status st = tx_commit(tx);
+    if (st)
+        return fail_store(rq, st);
+
+    metric_add("souk_logins_total", throttled ? "result=\"throttled\"" : "result=\"failed\"", 1);
+    if (throttled)
+        return fail(rq, why, "%d logins failed within %d minutes; try again later",
+                    LOGIN_FAILURES_MAX, (int)(THROTTLE_WINDOW_US / MINUTE_US));
+    return fail(rq, why, "e-mail or password is wrong");
+}
+
+static enum status
+open_session(struct request *rq, const Credential *account, struct session *ret)
+{
+    struct tx *tx = tx_begin(rq);
+    session_open(rq, tx, account->user_id, ret);
+    forget_failed_logins(tx, .identifier_hash = identifier_hash(rq, account->email));
+    publish_user_authenticated(rq, tx, .user_id = account->user_id, .name = account->name,
+                               .context = "login");
+    publish_user_logged_in(rq, tx, .user_id = account->user_id, .method = "password",
+                           .ip = rq->caller.ip, .user_agent = rq->caller.user_agent);
+    return fail_store(rq, tx_commit(tx));
+}
+
+static enum status
+hash_in_turn(struct request *rq, const char *password, const char **ret)
+{
+    struct hashers *hashers = &auth_state_of(rq)->hashers;
+    if (hashers_enter(hashers, rq->deadline_us - ANSWER_TIME_US))
+        return fail_status(rq, RESOURCE_EXHAUSTED, "too many passwords are hashed; try again");
+    const char *hash = password_hash(rq->arena, password);
+    hashers_leave(hashers);
+    if (!hash)
+        return fail_status(rq, RESOURCE_EXHAUSTED, "there is no memory to hash a password");
+    *ret = hash;
+    return OK;
+}
+
+/* What stands for an e-mail where it must not be read: it cannot be guessed without the key. */
+static const char *
+identifier_hash(struct request *rq, const char *email)
+{
+    const struct auth_state *state = auth_state_of(rq);
+    uint8_t digest[SHA256_BYTES];
+    hmac_sha256(state->identifier_key, sizeof state->identifier_key, email, strlen(email), digest);
+    return hex_encode(rq->arena, digest, sizeof digest / 2);
+}
+
+/* A guest's token stands alone; a user's is worth what its session is. */
+static enum status
+session_checked(struct request *rq, const struct token_claims *claims)
+{
+    if (text_empty(claims->session_id))
+        return OK;
+    struct tx *tx = tx_begin_read(rq);
+    int64_t open = 0;
+    enum status st = session_is_open(tx, &open, .session_id = claims->session_id,
+                                     .user_id = claims->user_id, .now_us = rq->now_us);
+    tx_end(tx);
+    if (st == OK && open == 0)
+        return fail(rq, &AUTH_BAD_TOKEN, "the session has ended");
+    return fail_store(rq, st);
+}
+
+const struct service auth_service = {
+    .name = "auth",
+    .serves = &auth_server,
+    .calls = {&authz_rpcs},
+    .publishes = {&user_authenticated, &user_logged_in, &failed_login_attempt, &session_revoked},
+    .subscribes = {{subscribe(session_revoked, on_session_revoked), .broadcast = true}},
+    .jobs = {{"clean", sessions_clean, 10 * MINUTE_US}},
+    .start = start,
+};

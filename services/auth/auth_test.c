@@ -1,0 +1,390 @@
+/* Logins, sessions and tokens in a whole world. */
+#include <sqlite3.h>
+#include <stdlib.h>
+
+#include "auth.api.h"
+#include "auth/sessions.h"
+#include "auth/throttle.h"
+#include "base/env.h"
+#include "test/world.h"
+
+static const char password[] = "correct horse battery"; /* world_staff's */
+enum { STATEMENTS = 15 }; /* about as many as a login runs */
+
+static const char ada[] = "ada@example.org";
+
+/* Logs in: the reason's code, or "". */
+static const char *login(struct world *w, const char *email, const char *with, LoginResponse **ret);
+static const char *refresh(struct world *w, const char *token, int64_t later_us,
+                           RefreshResponse **ret);
+static const char *verify(struct world *w, const char *token, int64_t later_us,
+                          VerifiedToken **ret);
+static const char *set_credentials(struct world *w, const char *user_id, const char *email,
+                                   const char *new_password);
+static const char *logout(struct world *w, const VerifiedToken *who);
+static void clean_much_later(void *world);
+static int64_t count_rows(struct world *w, const char *table);
+
+TEST(a_login_answers_with_tokens_that_say_who_it_is)
+{
+    struct world *w = world_new();
+    const char *user_id = world_staff(w, ada, "admin");
+    LoginResponse *in;
+    VerifiedToken *who;
+    check_text(login(w, ada, password, &in), "");
+    check_text(in->user->id, user_id);
+    check_text(in->user->email, ada);
+    check_int((long long)in->user->n_roles, 1);
+    check_text(in->user->roles[0], "admin");
+    check_int(in->expires_in, 900);
+
+    check_text(verify(w, in->access_token, 0, &who), "");
+    check_text(who->user_id, user_id);
+    check_text(who->order_id, "");
+    check(id_valid("ses", who->session_id));
+    check_text(verify(w, in->access_token, 0, &who), ""); /* from memory */
+    check_text(who->user_id, user_id);
+
+    check_int(world_events(w, "auth.user_authenticated", user_id), 1);
+    check_int(world_events(w, "auth.user_logged_in", user_id), 1);
+    world_free(w);
+}
+
+TEST(an_e_mails_case_does_not_matter)
+{
+    struct world *w = world_new();
+    world_staff(w, ada, "admin");
+    LoginResponse *in;
+    check_text(login(w, "Ada@EXAMPLE.org", password, &in), "");
+    world_free(w);
+}
+
+TEST(an_unknown_e_mail_and_a_wrong_password_are_told_alike)
+{
+    struct world *w = world_new();
+    world_staff(w, ada, "admin");
+    LoginResponse *in;
+    check_text(login(w, ada, "wrong password", &in), "bad_credentials");
+    check_text(login(w, "nobody@example.org", "wrong password", &in), "bad_credentials");
+    check_text(login(w, ada, "", &in), "bad_credentials");
+    check_int(world_events(w, "auth.failed_login_attempt", NULL), 3);
+    check_int(world_events(w, "auth.user_logged_in", NULL), 0);
+    world_free(w);
+}
+
+TEST(after_ten_failures_the_right_password_waits_too)
+{
+    struct world *w = world_new();
+    world_staff(w, ada, "admin");
+    world_staff(w, "bob@example.org", "admin");
+    LoginResponse *in;
+    for (int i = 0; i < LOGIN_FAILURES_MAX; i++)
+        check_text(login(w, i % 2 ? ada : "ADA@example.org", "wrong password", &in),
+                   "bad_credentials");
+    check_text(login(w, ada, password, &in), "too_many_logins");
+    check_text(login(w, ada, "wrong password", &in), "too_many_logins");
+    check_text(login(w, "bob@example.org", password, &in), "");
+    check_int(world_events(w, "auth.failed_login_attempt", NULL), LOGIN_FAILURES_MAX + 2);
+
+    struct request rq = world_request(w, "");
+    rq.now_us += THROTTLE_WINDOW_US + SECOND_US;
+    LoginRequest *again = new_login_request(rq.arena);
+    again->email = ada;
+    again->password = password;
+    check_int(world_serve(w, &rq, "auth", "Login", &again->base, &in), OK);
+    world_free(w);
+}
+
+TEST(a_good_login_forgets_the_failures_before_it)
+{
+    struct world *w = world_new();
+    world_staff(w, ada, "admin");
+    LoginResponse *in;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < LOGIN_FAILURES_MAX - 1; i++)
+            check_text(login(w, ada, "wrong password", &in), "bad_credentials");
+        check_text(login(w, ada, password, &in), "");
+    }
+    world_free(w);
+}
+
+TEST(a_refresh_token_is_good_once)
+{
+    struct world *w = world_new();
+    const char *user_id = world_staff(w, ada, "admin");
+    LoginResponse *in;
+    RefreshResponse *next;
+    VerifiedToken *who;
+    check_text(login(w, ada, password, &in), "");
+    check_text(refresh(w, in->refresh_token, 0, &next), "");
+    check(strcmp(next->refresh_token, in->refresh_token) != 0);
+    check_text(verify(w, next->access_token, 0, &who), "");
+    check_text(who->user_id, user_id);
+    check_text(refresh(w, next->refresh_token, 0, &next), "");
+    check_text(refresh(w, "nonsense", 0, &next), "bad_token");
+    check_text(refresh(w, "", 0, &next), "bad_token");
+    check_int(world_events(w, "auth.session_revoked", NULL), 0);
+    world_free(w);
+}
+
+TEST(a_spent_refresh_token_that_comes_back_ends_its_session)
+{
+    struct world *w = world_new();
+    const char *user_id = world_staff(w, ada, "admin");
+    LoginResponse *stolen, *other;
+    RefreshResponse *next, *again;
+    VerifiedToken *who;
+    check_text(login(w, ada, password, &stolen), "");
+    check_text(login(w, ada, password, &other), "");
+    check_text(refresh(w, stolen->refresh_token, 0, &next), "");
+    check_text(verify(w, next->access_token, 0, &who), "");
+
+    check_text(refresh(w, stolen->refresh_token, 0, &again), "bad_token");
+    check_text(verify(w, stolen->access_token, 0, &who), "bad_token");
+    check_text(verify(w, next->access_token, 0, &who), "bad_token");
+    check_text(refresh(w, next->refresh_token, 0, &again), "bad_token");
+    check_int(world_events(w, "auth.session_revoked", user_id), 1);
+
+    check_text(verify(w, other->access_token, 0, &who), ""); /* another login is none of it */
+    check_text(refresh(w, other->refresh_token, 0, &again), "");
+    world_free(w);
+}
+
+TEST(a_session_that_nobody_refreshes_expires_and_is_cleaned_up)
+{
+    struct world *w = world_new();
+    world_staff(w, ada, "admin");
+    LoginResponse *in;
+    RefreshResponse *next;
+    VerifiedToken *who;
+    check_text(login(w, ada, "wrong password", &in), "bad_credentials");
+    check_text(login(w, "nobody@example.org", "wrong password", &in), "bad_credentials");
+    check_text(login(w, ada, password, &in), "");
+    check_text(verify(w, in->access_token, ACCESS_TOKEN_LIFE_US - SECOND_US, &who), "");
+    check_text(verify(w, in->access_token, ACCESS_TOKEN_LIFE_US + SECOND_US, &who), "bad_token");
+    check_text(refresh(w, in->refresh_token, SESSION_LIFE_US - SECOND_US, &next), "");
+    check_text(refresh(w, next->refresh_token, 2 * SESSION_LIFE_US, &next), "bad_token");
+    check_int(count_rows(w, "auth_refresh_token"), 2);
+    check_int(count_rows(w, "auth_failed_login"), 1);
+
+    world_run(w, "auth", clean_much_later, w);
+    check_int(count_rows(w, "auth_refresh_token"), 0);
+    check_int(count_rows(w, "auth_session"), 0);
+    check_int(count_rows(w, "auth_failed_login"), 0);
+    world_free(w);
+}
+
+TEST(a_logout_ends_the_session_at_once)
+{
+    struct world *w = world_new();
+    const char *user_id = world_staff(w, ada, "admin");
+    LoginResponse *in;
+    RefreshResponse *next;
+    VerifiedToken *who;
+    check_text(login(w, ada, password, &in), "");
+    check_text(verify(w, in->access_token, 0, &who), "");
+    check_text(logout(w, who), "");
+    check_text(logout(w, who), "");
+    check_text(verify(w, in->access_token, 0, &who), "bad_token");
+    check_text(refresh(w, in->refresh_token, 0, &next), "bad_token");
+    check_int(world_events(w, "auth.session_revoked", user_id), 1);
+    world_free(w);
+}
+
+TEST(a_new_password_ends_all_sessions_of_its_user)
+{
+    struct world *w = world_new();
+    const char *user_id = world_staff(w, ada, "admin");
+    LoginResponse *in, *again;
+    VerifiedToken *who;
+    check_text(login(w, ada, password, &in), "");
+    check_text(verify(w, in->access_token, 0, &who), "");
+    check_text(set_credentials(w, user_id, ada, "another long one"), "");
+    check_text(verify(w, in->access_token, 0, &who), "bad_token");
+    check_text(login(w, ada, password, &again), "bad_credentials");
+    check_text(login(w, ada, "another long one", &again), "");
+    check_int(world_events(w, "auth.session_revoked", user_id), 1);
+    world_free(w);
+}
+
+TEST(credentials_are_refused_if_weak_or_if_the_e_mail_is_anothers)
+{
+    struct world *w = world_new();
+    const char *user_id = world_staff(w, ada, "admin");
+    world_staff(w, "bob@example.org", "admin");
+    LoginResponse *in;
+    check_text(set_credentials(w, user_id, ada, "1234567"), "weak_password");
+    check_text(set_credentials(w, user_id, ada, "\xc3\xa4\xc3\xb6\xc3\xbc\xc3\x9f"),
+               "weak_password");
+    check_text(set_credentials(w, user_id, "BOB@example.org", "long enough"), "email_taken");
+    check_text(login(w, ada, password, &in), "");
+    world_free(w);
+}
+
+TEST(a_guests_token_is_good_for_its_order_alone)
+{
+    struct world *w = world_new();
+    IssueGuestTokenRequest *ask = new_issue_guest_token_request(world_arena(w));
+    IssueGuestTokenResponse *guest;
+    VerifiedToken *who;
+    ask->order_id = "ord_01j00000000000000000000000";
+    check_text(world_ask(w, "operator", "auth", "IssueGuestToken", &ask->base, &guest), "");
+    check_text(verify(w, guest->token, 89 * DAY_US, &who), "");
+    check_text(who->order_id, ask->order_id);
+    check_text(who->user_id, "");
+    check_text(who->session_id, "");
+    check_text(verify(w, guest->token, 90 * DAY_US + SECOND_US, &who), "bad_token");
+    world_free(w);
+}
+
+TEST(tokens_outlive_a_restart)
+{
+    struct world *w = world_new();
+    world_staff(w, ada, "admin");
+    LoginResponse *in;
+    VerifiedToken *who;
+    RefreshResponse *next;
+    check_text(login(w, ada, password, &in), "");
+    world_restart(w);
+    check_text(verify(w, in->access_token, 0, &who), "");
+    check_text(refresh(w, in->refresh_token, 0, &next), "");
+    world_free(w);
+}
+
+TEST(another_souks_token_is_refused)
+{
+    struct world *w = world_new(), *other = world_new();
+    world_staff(other, ada, "superadmin");
+    LoginResponse *in;
+    VerifiedToken *who;
+    check_text(login(other, ada, password, &in), "");
+    check_text(verify(w, in->access_token, 0, &who), "bad_token");
+    world_free(other);
+    world_free(w);
+}
+
+TEST(no_secret_is_in_any_event)
+{
+    struct world *w = world_new();
+    world_staff(w, ada, "admin");
+    LoginResponse *in;
+    check_text(login(w, ada, password, &in), "");
+    check_text(login(w, ada, "a wrong password", &in), "bad_credentials");
+    check_text(login(w, ada, password, &in), "");
+
+    const char *const secrets[] = {password, "a wrong password", in->access_token,
+                                   in->refresh_token};
+    struct tx_scope scope = {.arena = world_arena(w)};
+    struct event *events;
+    size_t n;
+    check_int(bus_read(node_bus(world_node(w)), &scope, 0, NULL, NULL, 100, &events, &n), OK);
+    check(n > 5);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < sizeof secrets / sizeof secrets[0]; j++)
+            check(!memmem(events[i].data.data, events[i].data.len, secrets[j], strlen(secrets[j])));
+    world_free(w);
+}
+
+/* Whichever statement fails, a session and its events are there together or not at all. */
+TEST(a_failing_store_never_parts_a_login_from_its_events)
+{
+    struct world *w = world_new();
+    const char *user_id = world_staff(w, ada, "admin");
+    world_settle(w);
+    LoginResponse *in;
+    int good = 0;
+    for (int k = 1; k <= STATEMENTS; k++) {
+        store_fail_at(node_store(world_node(w), "auth"), k);
+        good += !*login(w, ada, password, &in);
+        store_fail_at(node_store(world_node(w), "auth"), 0);
+        world_settle(w);
+        check_int(count_rows(w, "auth_session"), world_events(w, "auth.user_logged_in", user_id));
+        check_int(count_rows(w, "auth_session"), good);
+    }
+    check(good < STATEMENTS); /* followers and jobs get some of the failures */
+    world_free(w);
+}
+
+static const char *
+login(struct world *w, const char *email, const char *with, LoginResponse **ret)
+{
+    LoginRequest *in = new_login_request(world_arena(w));
+    in->email = email;
+    in->password = with;
+    return world_ask(w, "", "auth", "Login", &in->base, ret);
+}
+
+static const char *
+ask_later(struct world *w, int64_t later_us, const char *rpc, const ProtobufCMessage *in, void *ret)
+{
+    struct request rq = world_request(w, "");
+    rq.now_us += later_us;
+    rq.caller.kind = CALLER_SERVICE;
+    enum status st = world_serve(w, &rq, "auth", rpc, in, ret);
+    return st == OK ? "" : rq.reason ? rq.reason->code : status_name(st);
+}
+
+static const char *
+refresh(struct world *w, const char *token, int64_t later_us, RefreshResponse **ret)
+{
+    RefreshRequest *in = new_refresh_request(world_arena(w));
+    in->refresh_token = token;
+    return ask_later(w, later_us, "Refresh", &in->base, ret);
+}
+
+static const char *
+verify(struct world *w, const char *token, int64_t later_us, VerifiedToken **ret)
+{
+    VerifyTokenRequest *in = new_verify_token_request(world_arena(w));
+    in->token = token;
+    return ask_later(w, later_us, "VerifyToken", &in->base, ret);
+}
+
+static const char *
+set_credentials(struct world *w, const char *user_id, const char *email, const char *new_password)
+{
+    SetCredentialsRequest *in = new_set_credentials_request(world_arena(w));
+    in->user_id = user_id;
+    in->email = email;
+    in->password = new_password;
+    return world_ask(w, "operator", "auth", "SetCredentials", &in->base, NULL);
+}
+
+static const char *
+logout(struct world *w, const VerifiedToken *who)
+{
+    struct request rq = world_request(w, who->user_id);
+    rq.caller.session_id = who->session_id;
+    LogoutRequest *in = new_logout_request(world_arena(w));
+    enum status st = world_serve(w, &rq, "auth", "Logout", &in->base, NULL);
+    return st == OK ? "" : rq.reason ? rq.reason->code : status_name(st);
+}
+
+static void
+clean_much_later(void *world)
+{
+    struct request rq = world_request(world, "operator");
+    extern const struct service auth_service;
+    rq.service = &auth_service;
+    rq.now_us += 3 * SESSION_LIFE_US;
+    check_int(sessions_clean(&rq), OK);
+    check_int(request_settle(&rq), OK);
+}
+
+static int64_t
+count_rows(struct world *w, const char *table)
+{
+    sqlite3 *db;
+    sqlite3_stmt *st;
+    int64_t n = -1;
+    const char *path = arena_printf(world_arena(w), "%s/souk.db", world_dir(w));
+    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK &&
+        sqlite3_prepare_v2(db, arena_printf(world_arena(w), "SELECT COUNT(*) FROM %s", table), -1,
+                           &st, NULL) == SQLITE_OK) {
+        if (sqlite3_step(st) == SQLITE_ROW)
+            n = sqlite3_column_int64(st, 0);
+        sqlite3_finalize(st);
+    }
+    sqlite3_close(db);
+    return n;
+}
