@@ -6,7 +6,7 @@
 #include "base/time.h"
 #include "net/internal.h"
 
-static const int64_t linger_us = 2 * SECOND_US; /* for the peer to read our last words */
+static const int64_t linger_us = SECOND_US; /* for the peer to read our last words */
 
 /* What HTTP/2 begins with (RFC 9113, 3.4). */
 static const char preface[] = NGHTTP2_CLIENT_MAGIC;

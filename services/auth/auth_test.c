@@ -9,7 +9,7 @@
 #include "test/world.h"
 
 static const char password[] = "correct horse battery"; /* world_staff's */
-enum { STATEMENTS = 15 }; /* about as many as a login runs */
+enum { STATEMENTS = 15 };                               /* about as many as a login runs */
 
 static const char ada[] = "ada@example.org";
 

@@ -61,7 +61,7 @@ class Commands(unittest.TestCase):
         self.assertEqual(status, 200)
 
     def test_a_bad_admin_is_refused(self):
-        for email, password, part in (('ada@example.org', 'short', 'password'), ('no-address', PASSWORD, 'email'),
+        for email, password, part in (('ada@example.org', 'short', 'password'), ('no-address', PASSWORD, 'e-mail'),
                                       ('ada@example.org', '', 'password')):
             code, _, error = self.souk.command('admin', 'create', email, stdin=password + '\n')
             self.assertEqual(code, 1, (email, password))
