@@ -9,8 +9,10 @@ enum { HEADERS_OUT_MAX = 16, BODY_ROOM_BYTES = 1024 };
 
 static const char problem_type[] = "application/problem+json";
 
+static const char *etag_of(struct arena *a, int64_t version);
 static void set_location(struct answer *out, struct request *rq, const struct route *route,
                          const ProtobufCMessage *message);
+static char lower(char c);
 static void write_title(struct text *t, const char *code);
 static void write_errors(struct text *t, const struct request *rq);
 static bool is_ours_to_hide(const struct request *rq, int http_status);
@@ -23,7 +25,7 @@ answer_message(struct answer *out, struct request *rq, const struct route *route
     const char *fields = (const char *)message;
     int64_t version = route->version ? *(const int64_t *)(fields + route->version->offset) : 0;
     if (version > 0)
-        out->etag = arena_printf(rq->arena, "\"%lld\"", (long long)version);
+        out->etag = etag_of(rq->arena, version);
     set_location(out, rq, route, message);
     const char *known = out->etag && route->reads ? http_header(in, "if-none-match") : NULL;
     if (known && etag_listed(known, out->etag)) {
@@ -47,6 +49,16 @@ answer_message(struct answer *out, struct request *rq, const struct route *route
     out->body_n = t.n;
 }
 
+static const char *
+etag_of(struct arena *a, int64_t version)
+{
+    struct text t = text_in(a);
+    text_add_char(&t, '"');
+    text_add_int(&t, version);
+    text_add_char(&t, '"');
+    return t.bytes;
+}
+
 void
 answer_problem(struct answer *out, struct request *rq, enum status st)
 {
@@ -54,7 +66,7 @@ answer_problem(struct answer *out, struct request *rq, enum status st)
     char code[32] = "";
     const char *name = status_name(st);
     for (size_t i = 0; name[i] && i < sizeof code - 1; i++)
-        code[i] = name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a') : name[i];
+        code[i] = lower(name[i]);
     const char *why = rq->reason ? rq->reason->code : code;
     const char *detail = rq->message ? rq->message : "";
     if (is_ours_to_hide(rq, out->status))
@@ -121,12 +133,10 @@ answer_send(const struct answer *out, const struct request *rq, const struct all
     add(&response, h, "x-content-type-options", "nosniff");
     /* What is available changes without the version: no cache may show it later. */
     add(&response, h, "cache-control", out->page ? "no-cache" : "no-store");
-    char *traceparent = arena_alloc(in->arena, 56);
-    memcpy(traceparent, "00-", 3);
+    static const char form[] = "00-00000000000000000000000000000000-0000000000000000-01";
+    char *traceparent = arena_copy(in->arena, form, sizeof form);
     memcpy(traceparent + 3, rq->trace_id, 32);
-    traceparent[35] = '-';
     memcpy(traceparent + 36, rq->span_id, 16);
-    memcpy(traceparent + 52, "-01", 4);
     add(&response, h, "traceparent", traceparent);
     if (out->retry_after_s)
         add(&response, h, "retry-after", number(in->arena, out->retry_after_s));
@@ -179,16 +189,22 @@ set_location(struct answer *out, struct request *rq, const struct route *route,
         out->location = arena_printf(rq->arena, "%s/%s", route->rpc->path, id);
 }
 
+static char
+lower(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return (char)(c - 'A' + 'a');
+    return c;
+}
+
 /* "out_of_stock" → "Out of stock" */
 static void
 write_title(struct text *t, const char *code)
 {
-    for (const char *p = code; *p; p++) {
-        char c = *p == '_' ? ' ' : *p;
-        if (p == code && c >= 'a' && c <= 'z')
-            c = (char)(c - 'a' + 'A');
-        text_add_char(t, c);
-    }
+    if (*code >= 'a' && *code <= 'z')
+        text_add_char(t, (char)(*code++ - 'a' + 'A'));
+    for (; *code; code++)
+        text_add_char(t, (char)(*code == '_' ? ' ' : *code));
 }
 
 static void

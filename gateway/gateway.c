@@ -223,9 +223,8 @@ serve_kept(struct visit *v)
     struct request *rq = &v->rq;
     const struct route *route = v->match.route;
     struct key_hold hold;
-    bool replayed;
-    enum status st = key_begin(v->g->keys, &hold, rq, route, v->in, &v->answer, &replayed);
-    if (st == OK && !replayed) {
+    enum status st = key_begin(v->g->keys, &hold, rq, route, v->in, &v->answer);
+    if (st == OK && !hold.replayed) {
         struct sched *there = node_sched(v->g->node, route->rpc->service);
         if (there != v->g->core)
             st = serve_there(v, there);

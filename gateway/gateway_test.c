@@ -612,15 +612,14 @@ wait_in_vain(void *arg)
     struct request first, second;
     struct key_hold hold, none;
     struct answer kept;
-    bool replayed;
     request_init(&first, node, a);
     request_init(&second, node, a);
     first.service = second.service = &gateway_service;
-    check_int(key_begin(keys, &hold, &first, route, &in, &kept, &replayed), OK);
+    check_int(key_begin(keys, &hold, &first, route, &in, &kept), OK);
     second.deadline_us = env.mono_us() + MILLISECOND_US;
-    check_int(key_begin(keys, &none, &second, route, &in, &kept, &replayed), ABORTED);
+    check_int(key_begin(keys, &none, &second, route, &in, &kept), ABORTED);
     check_text(second.reason->code, "idempotency_key_in_use");
-    check(!none.keys && !replayed);
+    check(!none.keys && !none.replayed);
     key_end(&hold);
 }
 

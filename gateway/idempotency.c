@@ -55,10 +55,9 @@ keys_new(struct arena *a)
 
 enum status
 key_begin(struct keys *keys, struct key_hold *hold, struct request *rq, const struct route *route,
-          const struct http_request *in, struct answer *kept, bool *replayed)
+          const struct http_request *in, struct answer *kept)
 {
     *hold = (struct key_hold){0};
-    *replayed = false;
     const char *key = http_header(in, "idempotency-key");
     if (!key || strcmp(in->method, "POST") != 0 || (route->rpc->flags & RPC_UNKEPT))
         return OK;
@@ -74,17 +73,17 @@ key_begin(struct keys *keys, struct key_hold *hold, struct request *rq, const st
         if (wait_for(keys, other, rq))
             return in_use(rq);
         if (read_answer(hold, rq, kept)) {
-            *replayed = true;
+            hold->replayed = true;
             return OK;
         }
     }
     take_hold(keys, hold);
     KeptAnswer *row = NULL;
     enum status st = claim_row(keys, hold, rq, &row);
-    *replayed = st == OK && row && row->http_status;
-    if (*replayed)
+    hold->replayed = st == OK && row && row->http_status;
+    if (hold->replayed)
         unpack_answer(row, kept);
-    if (st || *replayed)
+    if (st || hold->replayed)
         key_end(hold);
     else
         rq->id = rq->correlation_id = hold->request_id;

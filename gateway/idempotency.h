@@ -22,18 +22,19 @@ struct key_hold {
     struct keys *keys; /* NULL: no key is held */
     char digest[KEY_DIGEST_CHARS + 1], content[KEY_DIGEST_CHARS + 1];
     const char *request_id;
+    bool replayed;         /* the answer was there; nothing is held */
     struct twin *twins;    /* who waits for the end */
     struct key_hold *next; /* in the same slot of the table */
 };
 
 /*
  * Begins work under in's key, if it has one and the answer can be kept: hold is then taken, and
- * rq->id is the work's.  Or the answer is there: *replayed, and kept is it.  Or a failure, in rq.
- * Waits for a twin until the request's deadline.
+ * rq->id is the work's.  Or the answer is there: hold->replayed, and kept is it.  Or a failure, in
+ * rq.  Waits for a twin until the request's deadline.
  */
 enum status key_begin(struct keys *keys, struct key_hold *hold, struct request *rq,
-                      const struct route *route, const struct http_request *in, struct answer *kept,
-                      bool *replayed);
+                      const struct route *route, const struct http_request *in,
+                      struct answer *kept);
 
 /* Writes what the key keeps of this answer: to be followed by request_settle and key_end. */
 void key_keep(struct key_hold *hold, struct request *rq, const struct answer *answer);

@@ -115,7 +115,7 @@ rpc_call(struct request *rq, const struct rpc *rpc, const ProtobufCMessage *in,
     if (env.mono_us() >= rq->deadline_us)
         return fail_status(rq, DEADLINE_EXCEEDED, "no time was left to call %s", rpc->full);
     if (rpc->permission) {
-        enum status st = permission_check(rq, rpc->permission, rpc->full);
+        enum status st = permission_check(rq, rpc->permission, rpc->resource);
         if (st)
             return st;
     }
@@ -130,7 +130,7 @@ bool
 node_serves_quickly(struct request *rq, const struct rpc *rpc)
 {
     return (rpc->flags & RPC_QUICK) && (!rpc->permission || rq->caller.kind == CALLER_OPERATOR ||
-                                        grant_known(rq, rpc->permission, rpc->full));
+                                        grant_known(rq, rpc->permission, rpc->resource));
 }
 
 enum status
@@ -138,7 +138,7 @@ node_serve_unsettled(struct request *rq, const struct rpc *rpc, const ProtobufCM
                      ProtobufCMessage **ret)
 {
     if (rpc->permission) {
-        enum status st = permission_check(rq, rpc->permission, rpc->full);
+        enum status st = permission_check(rq, rpc->permission, rpc->resource);
         if (st)
             return st;
     }

@@ -24,7 +24,7 @@ static const struct field_rule no_rule;
 
 static bool well_formed(struct faults *f, const char *bytes, size_t n);
 static json_t *parse(struct faults *f, const char *bytes, size_t n);
-static void read_object(struct faults *f, const struct place *at, json_t *object,
+static void read_object(struct faults *f, const struct place *up, json_t *object,
                         const char *const *closed, ProtobufCMessage *out);
 static void read_field(struct faults *f, const struct place *at, json_t *value,
                        const ProtobufCFieldDescriptor *field, ProtobufCMessage *out);
@@ -44,7 +44,7 @@ static void complain(struct faults *f, const struct place *at, const char *code,
                      ...) __attribute__((format(printf, 4, 5)));
 static const struct field_rule *rule_of(const ProtobufCMessageDescriptor *type,
                                         const ProtobufCFieldDescriptor *field);
-static void require(struct faults *f, const struct place *at, uint64_t present,
+static void require(struct faults *f, const struct place *up, uint64_t present,
                     const ProtobufCMessageDescriptor *type, const char *const *closed);
 static void fill_mask(struct arena *a, uint64_t present, ProtobufCMessage *out);
 static bool named(const char *const *names, const char *name);

@@ -96,6 +96,8 @@ TEST(each_fault_is_told_with_its_pointer_and_code)
          "/variants/0/price/currency bad_format"},
         {"{\"title\":\"t\",\"variants\":[{\"price\":{\"amount\":1}}]}",
          "/variants/0/price/currency required"},
+        {"{\"title\":\"t\",\"variants\":[{\"price\":{\"currency\":\"EUR\"}}]}",
+         "/variants/0/price/amount required"},
         {"{\"title\":\"t\",\"variants\":[{}]}", "/variants/0/price required"},
         {"{\"title\":\"t\",\"variants\":[7, {}]}",
          "/variants/0 wrong_type, /variants/1/price required"},

@@ -151,6 +151,7 @@ enum { RPC_QUICK = 1, RPC_UNKEPT = 2 };
 struct rpc {
     const char *service, *name; /* "orders", "PlaceOrder" */
     const char *full;           /* "/souk.orders.v1.Orders/PlaceOrder" */
+    const char *resource;       /* "orders.PlaceOrder": what authz is asked about */
     const ProtobufCMessageDescriptor *in, *out;
     const char *method, *path; /* its route, or NULL */
     int http_status;

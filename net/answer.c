@@ -95,9 +95,7 @@ date_line(size_t *ret_n)
 static char *
 put(char *at, const char *s)
 {
-    size_t n = strlen(s);
-    memcpy(at, s, n);
-    return at + n;
+    return stpcpy(at, s);
 }
 
 static char *
@@ -117,7 +115,7 @@ static char *
 put_value(char *at, const char *value)
 {
     for (; *value; value++)
-        *at++ = (unsigned char)*value < ' ' ? ' ' : *value;
+        *at++ = (char)((unsigned char)*value < ' ' ? ' ' : *value);
     return at;
 }
 

@@ -163,8 +163,8 @@ static void
 set_body(const struct fetch *f, CURL *curl)
 {
     const char *method = f->in->method ? f->in->method : "GET";
-    bool writes = f->in->body_n > 0 || strcmp(method, "POST") == 0 ||
-                  strcmp(method, "PUT") == 0 || strcmp(method, "PATCH") == 0;
+    bool writes = f->in->body_n > 0 || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
+                  strcmp(method, "PATCH") == 0;
     if (writes) {
         curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)f->in->body_n);
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, f->in->body_n > 0 ? f->in->body : "");

@@ -100,8 +100,8 @@ on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
 }
 
 /*
- * A peer that ends its side of HTTP/1.1 may still wait for answers.  A live stream's reader has gone;
- * so has one of TLS or HTTP/2, which end otherwise.
+ * A peer that ends its side of HTTP/1.1 may still wait for answers.  A live stream's reader has
+ * gone; so has one of TLS or HTTP/2, which end otherwise.
  */
 static void
 on_end(struct conn *c)

@@ -250,7 +250,8 @@ exchange_give(struct http_exchange *x)
     o->on_request(o->arg, x, &x->in);
 }
 
-/* Only what is done is ended: the loop must have heard the end, or the exchange is still told of. */
+/* Only what is done is ended: the loop must have heard the end, or the exchange is still told of.
+ */
 size_t
 exchange_take(struct http_exchange *x, char *ret, size_t room, bool *ret_ended)
 {

@@ -195,8 +195,9 @@ scan_fields(struct head_scan *s, const char *bytes, size_t n, struct refusal *re
                 break;
             }
             if (!is(c, IS_TOKEN))
-                return bad(ret, 400, c == ' ' || c == '\t' ? "a header field is folded"
-                                                           : "a header field has no valid name");
+                return bad(ret, 400,
+                           c == ' ' || c == '\t' ? "a header field is folded"
+                                                 : "a header field has no valid name");
             if (++s->n_headers > HEADERS_MAX)
                 return bad(ret, 431, "there are too many header fields");
             state = IN_NAME;
@@ -231,7 +232,8 @@ scan_fields(struct head_scan *s, const char *bytes, size_t n, struct refusal *re
     return HEAD_MORE;
 }
 
-/* Ends the text at the next c and gives what is behind it.  The scanner has seen that it is there. */
+/* Ends the text at the next c and gives what is behind it.  The scanner has seen that it is there.
+ */
 static char *
 cut(char *at, char c)
 {

@@ -28,8 +28,9 @@ struct head_scan {
 enum head_progress { HEAD_MORE, HEAD_DONE, HEAD_BAD };
 
 /*
- * Looks at bytes[scan->at…n), where bytes is the head's first byte and nothing has moved.  HEAD_DONE:
- * scan->at bytes are a whole, well-formed head.  HEAD_BAD as soon as a byte cannot be right.
+ * Looks at bytes[scan->at…n), where bytes is the head's first byte and nothing has moved.
+ * HEAD_DONE: scan->at bytes are a whole, well-formed head.  HEAD_BAD as soon as a byte cannot be
+ * right.
  */
 enum head_progress head_scan(struct head_scan *scan, const char *bytes, size_t n,
                              struct refusal *ret);
@@ -45,8 +46,8 @@ struct head {
 };
 
 /*
- * Splits a scanned head in place (text[n] must be writable) and checks what it means: targets, Host,
- * Content-Length, Transfer-Encoding, Expect.  False: refused.
+ * Splits a scanned head in place (text[n] must be writable) and checks what it means: targets,
+ * Host, Content-Length, Transfer-Encoding, Expect.  False: refused.
  */
 bool head_split(char *text, size_t n, struct head *ret, struct refusal *ret_why);
 

@@ -103,8 +103,8 @@ consume(struct conn *c, const char *bytes, size_t n)
     size_t used = 0;
     h->parsing = true;
     while (used < n && c->phase < CONN_BUSY && conn_waiting(c) == 0) {
-        size_t m = h->x ? take_body(c, bytes + used, n - used)
-                        : take_head(c, bytes + used, n - used);
+        size_t m =
+            h->x ? take_body(c, bytes + used, n - used) : take_head(c, bytes + used, n - used);
         used += m;
         if (c->phase == CONN_IDLE && (m == 0 || h->x))
             conn_phase(c, CONN_READING);
@@ -357,19 +357,16 @@ static char *
 frame(char *at, size_t *n, bool last)
 {
     char size[20];
-    size_t size_n = 0;
-    char *start = at;
+    char *start = at, *end = at + *n;
     if (*n > 0) {
-        size_n = (size_t)snprintf(size, sizeof size, "%zx\r\n", *n);
+        size_t size_n = (size_t)snprintf(size, sizeof size, "%zx\r\n", *n);
         start = at - size_n;
         memcpy(start, size, size_n);
-        memcpy(at + *n, "\r\n", 2);
-        *n += size_n + 2;
+        end = stpcpy(end, "\r\n");
     }
-    if (last) {
-        memcpy(start + *n, "0\r\n\r\n", 5);
-        *n += 5;
-    }
+    if (last)
+        end = stpcpy(end, "0\r\n\r\n");
+    *n = (size_t)(end - start);
     return start;
 }
 

@@ -139,8 +139,8 @@ http2_flush(struct conn *c)
         uv_buf_t buf = uv_buf_init(c->loop->out, (unsigned)n);
         conn_write(c, &buf, 1);
     }
-    if (c->phase < CONN_LINGER && conn_waiting(c) == 0 &&
-        !nghttp2_session_want_read(h->session) && !nghttp2_session_want_write(h->session))
+    if (c->phase < CONN_LINGER && conn_waiting(c) == 0 && !nghttp2_session_want_read(h->session) &&
+        !nghttp2_session_want_write(h->session))
         conn_finish(c);
 }
 

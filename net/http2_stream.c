@@ -76,7 +76,7 @@ add_field(struct http_exchange *x, const char *name, const char *value)
 }
 
 /* Past the bound, fields are counted but no longer kept. */
-int
+int /* NOLINTNEXTLINE(readability-function-size): the signature is nghttp2's */
 http2_on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                 size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
 {
@@ -95,7 +95,7 @@ http2_on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint
 }
 
 /* nghttp2 would leave such a field out; we refuse what is malformed. */
-int
+int /* NOLINTNEXTLINE(readability-function-size): the signature is nghttp2's */
 http2_on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                         size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags,
                         void *arg)
@@ -318,13 +318,12 @@ http2_answer(struct http_exchange *x)
     nv[n++] = field("server", "souk", 4);
     nv[n++] = field("date", date + DATE_AT, DATE_CHARS);
     for (size_t i = 0; i < out->n_headers; i++)
-        nv[n++] = field(out->headers[i].name, out->headers[i].value,
-                        strlen(out->headers[i].value));
+        nv[n++] = field(out->headers[i].name, out->headers[i].value, strlen(out->headers[i].value));
     if (!x->streaming && status_has_body(out->status))
         nv[n++] = field("content-length", length, (size_t)length_n);
     nghttp2_data_provider body = {.source.ptr = x, .read_callback = read_body};
-    bool has_body = status_has_body(out->status) && !x->head_only &&
-                    (x->streaming || out->body_n > 0);
+    bool has_body =
+        status_has_body(out->status) && !x->head_only && (x->streaming || out->body_n > 0);
     nghttp2_submit_response(x->conn->http2->session, x->stream_id, nv, n, has_body ? &body : NULL);
     if (out->close)
         http2_goaway(x->conn, NGHTTP2_NO_ERROR);
@@ -347,7 +346,7 @@ http2_refuse(struct http_exchange *x, int status, const char *detail)
 }
 
 /* More bytes for nghttp2, or word that there are none now. */
-static ssize_t
+static ssize_t /* NOLINTNEXTLINE(readability-function-size): the signature is nghttp2's */
 read_body(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t room, uint32_t *flags,
           nghttp2_data_source *source, void *arg)
 {
@@ -379,8 +378,7 @@ http2_stream_pump(struct http_exchange *x)
 {
     nghttp2_session *session = x->conn->http2->session;
     if (x->done && exchange_overrun(x))
-        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, x->stream_id,
-                                  NGHTTP2_INTERNAL_ERROR);
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, x->stream_id, NGHTTP2_INTERNAL_ERROR);
     else
         nghttp2_session_resume_data(session, x->stream_id);
     http2_touch(x->conn);

@@ -169,7 +169,7 @@ struct conn *conn_new(struct http_server *s);
 void conn_start(struct conn *c);
 void conn_write(struct conn *c, const uv_buf_t *bufs, unsigned n);     /* through TLS, if any */
 void conn_write_raw(struct conn *c, const uv_buf_t *bufs, unsigned n); /* past TLS */
-size_t conn_waiting(const struct conn *c); /* bytes that the peer has not taken */
+size_t conn_waiting(const struct conn *c);                   /* bytes that the peer has not taken */
 void conn_take(struct conn *c, const char *bytes, size_t n); /* what the peer said, decrypted */
 void conn_keep(struct conn *c, const char *bytes, size_t n);
 void conn_kept_drop(struct conn *c, size_t n); /* the first n are used */
@@ -203,7 +203,7 @@ enum { TOLD_ANSWER = 1, TOLD_BEGIN = 2, TOLD_BYTES = 4, TOLD_END = 8 };
 struct http_exchange {
     struct arena *arena;
     struct loop *loop;
-    struct conn *conn; /* NULL once the peer has gone */
+    struct conn *conn;                 /* NULL once the peer has gone */
     struct http_exchange *next, *prev; /* in conn->exchanges */
     struct http_request in;
     char peer[INET6_ADDRSTRLEN];

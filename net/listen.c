@@ -57,10 +57,10 @@ open_unix(struct http_server *s, const char *path, struct arena *a)
         return why;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     struct stat st;
-    if (fd < 0 || fchmod(fd, 0600) < 0 ||
-        bind(fd, (const struct sockaddr *)&at, sizeof at) < 0 || lstat(path, &st) < 0) {
-        why = arena_printf(a, errno == EADDRINUSE ? "%s is in use" : "%s: %s", path,
-                           strerror(errno));
+    if (fd < 0 || fchmod(fd, 0600) < 0 || bind(fd, (const struct sockaddr *)&at, sizeof at) < 0 ||
+        lstat(path, &st) < 0) {
+        why =
+            arena_printf(a, errno == EADDRINUSE ? "%s is in use" : "%s: %s", path, strerror(errno));
         if (fd >= 0)
             close(fd);
         return why;

@@ -1,10 +1,11 @@
 /*
- * The network: one event loop that serves HTTP/1.1 and HTTP/2, with and without TLS, and the client.
+ * The network: one event loop that serves HTTP/1.1 and HTTP/2, with and without TLS, and the
+ * client.
  *
  * The loop (libuv) runs on a thread of its own.  A request is handed over whole, on the loop's
- * thread; it is answered from any thread.  HTTP/1.1 is read strictly: whatever is ambiguous (CL with
- * TE, two Content-Lengths, two Hosts, obs-fold, bare LF, NUL, …) is answered 400 and the connection
- * closed.
+ * thread; it is answered from any thread.  HTTP/1.1 is read strictly: whatever is ambiguous (CL
+ * with TE, two Content-Lengths, two Hosts, obs-fold, bare LF, NUL, …) is answered 400 and the
+ * connection closed.
  */
 #pragma once
 #include <stdbool.h>
@@ -19,7 +20,8 @@ struct http_server;
 struct http_exchange;
 
 struct loop *loop_new(void); /* with its thread, named "net" */
-void loop_free(struct loop *loop); /* stops servers, waits for the thread */
+/* Stops servers, waits until every request has been answered, and for the thread. */
+void loop_free(struct loop *loop);
 
 /* Runs fn(arg) on the loop's thread, soon; from any thread; many posts are one wake-up. */
 void loop_post(struct loop *loop, void (*fn)(void *arg), void *arg);
@@ -34,8 +36,8 @@ struct http_header {
 struct http_request {
     struct arena *arena;
     const char *method;
-    const char *path;  /* as it came, percent-encoding kept, without query; starts with '/' */
-    const char *query; /* behind '?', "" if there is none */
+    const char *path;      /* as it came, percent-encoding kept, without query; starts with '/' */
+    const char *query;     /* behind '?', "" if there is none */
     const char *authority; /* Host or :authority */
     const struct http_header *headers;
     size_t n_headers;
@@ -44,7 +46,7 @@ struct http_request {
     const char *peer; /* "127.0.0.1", "::1", or "unix" */
     bool loopback;    /* the peer is on this machine */
     bool tls;
-    int version; /* 11 or 20 */
+    int version;        /* 11 or 20 */
     int64_t arrived_us; /* env.mono_us when its last byte was read */
 };
 
@@ -85,8 +87,8 @@ int http_server_port(const struct http_server *s);
  */
 void http_server_drain(struct http_server *s, int64_t grace_us);
 
-/* Answers; from any thread.  out is copied or lives in the request's arena.  Afterwards neither x nor
- * the request may be touched. */
+/* Answers; from any thread.  out is copied or lives in the request's arena.  Afterwards neither x
+ * nor the request may be touched. */
 void http_respond(struct http_exchange *x, const struct http_response *out);
 
 /*
@@ -125,9 +127,10 @@ struct http_answer {
 };
 
 /*
- * Fetches and waits (parks the fiber).  OK whatever the HTTP status; UNAVAILABLE if no connection was
- * made (nothing was sent), DEADLINE_EXCEEDED if time ran out, UNKNOWN if it broke in between (the
- * peer may have acted).  *why says more.
+ * Fetches and waits (parks the fiber).  OK whatever the HTTP status; UNAVAILABLE if no connection
+ * was made (nothing was sent, also if time ran out over it), DEADLINE_EXCEEDED if time ran out
+ * behind that, UNKNOWN if it broke in between or the answer is too large (the peer may have acted),
+ * INVALID_ARGUMENT for what is no http(s) URL.  *why says more.
  */
 enum status http_fetch(struct arena *a, const struct http_fetch *in, struct http_answer *ret,
                        const char **why);

@@ -16,7 +16,6 @@
 #include "net/net.h"
 
 static char body[1024];
-static struct timespec cpu;
 
 static void
 on_request(void *arg, struct http_exchange *x, const struct http_request *in)
@@ -29,7 +28,6 @@ on_request(void *arg, struct http_exchange *x, const struct http_request *in)
         {"traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
     };
     http_respond(x, &(struct http_response){200, headers, 3, body, sizeof body, false});
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
 }
 
 static const char request[] = "GET /v1/products/prd_01j0000000000000000000000 HTTP/1.1\r\n"
@@ -75,10 +73,30 @@ drive(struct pollfd *fds, int n, int requests)
     }
 }
 
-static double
-seconds(struct timespec t)
+struct reading {
+    double cpu;
+    _Atomic bool done;
+};
+
+static void
+read_clock(void *arg)
 {
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+    struct reading *r = arg;
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    r->cpu = (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+    atomic_store(&r->done, true);
+}
+
+/* Seconds of CPU that the loop's thread has used. */
+static double
+loop_cpu(struct loop *loop)
+{
+    struct reading r = {0};
+    loop_post(loop, read_clock, &r);
+    while (!atomic_load(&r.done))
+        usleep(100);
+    return r.cpu;
 }
 
 int
@@ -98,14 +116,14 @@ main(int argc, char **argv)
     for (int i = 0; i < n; i++)
         fds[i] = (struct pollfd){connect_to(http_server_port(server)), POLLIN, 0};
     drive(fds, n, requests / 10);
-    double cpu_then = seconds(cpu);
+    double cpu_then = loop_cpu(loop);
     uint64_t count_then = net_figures().requests;
     int64_t then_us = env.mono_us();
     drive(fds, n, requests);
     double took = (double)(env.mono_us() - then_us) / 1e6;
     double count = (double)(net_figures().requests - count_then);
     printf("%d connections: %.0f requests a second, %.2f us of the loop's CPU each\n", n,
-           count / took, (seconds(cpu) - cpu_then) * 1e6 / count);
+           count / took, (loop_cpu(loop) - cpu_then) * 1e6 / count);
     for (int i = 0; i < n; i++)
         close(fds[i].fd);
     loop_free(loop);

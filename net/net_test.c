@@ -60,7 +60,7 @@ TEST(a_port_that_is_taken_and_a_wrong_address_are_told)
 {
     struct world w;
     world_begin(&w, (struct http_server_options){0});
-    static const char *const wrong[] = {"here", "127.0.0.1", "127.0.0.1:x", "1.2.3:80",
+    static const char *const wrong[] = {"here",    "127.0.0.1",       "127.0.0.1:x", "1.2.3:80",
                                         "[::1:80", "127.0.0.1:70000", "unix:"};
     struct http_server *s;
     const char *why = "";
@@ -84,8 +84,8 @@ TEST(it_listens_on_version_6_too)
     at.sin6_addr = in6addr_loopback;
     check_int(connect(fd, (const struct sockaddr *)&at, sizeof at), 0);
     struct text t = text_in(w.arena);
-    say(fd, ASK);
-    check(hear_until(&t, fd, "GET /echo?|"));
+    say(fd, "GET /who HTTP/1.1\r\nHost: a:1\r\n\r\n");
+    check(hear_until(&t, fd, "\r\n\r\n::1 1 0 11 a:1"));
     close(fd);
     world_end(&w);
 }
@@ -353,8 +353,8 @@ TEST(a_unix_socket_is_ours_alone_and_goes_with_us)
     check_int(st.st_mode & 0777, 0600);
     int fd = dial_unix(path);
     struct text t = text_in(w.arena);
-    say(fd, ASK);
-    check(hear_until(&t, fd, "GET /echo?|"));
+    say(fd, "GET /who HTTP/1.1\r\nHost: a\r\n\r\n");
+    check(hear_until(&t, fd, "\r\n\r\nunix 1 0 11 a"));
     close(fd);
 
     struct http_server *s;

@@ -5,6 +5,7 @@
  * /thread    the same from another thread
  * /hold      is answered when the test calls release_held()
  * /big       8 MiB
+ * /who       says who asks: peer, loopback, TLS, version, authority
  * /header    the header that the query names
  * /stream    three server-sent events from another thread
  * /endless   events until the peer is gone or too slow
@@ -120,6 +121,10 @@ on_test_request(void *arg, struct http_exchange *x, const struct http_request *i
         atomic_fetch_add(&w->n_threads, 1);
         pthread_create(&thread, NULL, run_errand, e);
         pthread_detach(thread);
+    } else if (strcmp(in->path, "/who") == 0) {
+        const char *who = arena_printf(in->arena, "%s %d %d %d %s", in->peer, in->loopback, in->tls,
+                                       in->version, in->authority);
+        answer_text(x, 200, who, strlen(who));
     } else if (strcmp(in->path, "/header") == 0) {
         const char *value = http_header(in, in->query);
         value = value ? value : "(none)";

@@ -8,9 +8,9 @@
 #include "base/env.h"
 #include "store/inside.h"
 
-static void *committer_main(void *store);
+static void *committer_main(void *arg);
 static bool is_due(struct store *store);
-static void commit_if_there(void *batch);
+static void commit_if_there(void *number);
 static struct waiter *commit_open(struct store *store, bool *ret_durable);
 static struct waiter *decide(struct store *store, bool durable, int64_t sync_us);
 static void remember_failed(struct store *store, uint64_t batch);

@@ -8,7 +8,7 @@
  * later. */
 enum { RESTART_BUSY_MS = 20 };
 
-static void *checkpointer_main(void *store);
+static void *checkpointer_main(void *arg);
 static int note_pages(void *store, sqlite3 *db, const char *name, int pages);
 static void copy(struct store *store);
 static void begin_anew(struct store *store);

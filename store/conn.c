@@ -5,9 +5,10 @@
 
 #include "store/inside.h"
 
-enum { CACHE_WRITER_KIB = 8192, CACHE_READER_KIB = 1024, BUSY_MS = 2000 };
+enum { CACHE_WRITER_KIB = 8192, CACHE_READER_KIB = 1024, BUSY_MS = 2000, MODE_CHARS_MAX = 16 };
 
 static int configure(struct conn *c, enum conn_kind kind);
+static int note_mode(void *mode, int n, char **values, char **names);
 static int number_of(struct statement *s);
 static struct prepared *prepare(struct conn *c, struct statement *s, int *ret_code);
 static int authorize(void *conn, int action, const char *a, const char *b, const char *database,
@@ -139,13 +140,25 @@ configure(struct conn *c, enum conn_kind kind)
              kind == CONN_WRITER ? CACHE_WRITER_KIB : CACHE_READER_KIB,
              kind == CONN_READER ? "PRAGMA query_only=ON;" : "");
     sqlite3_busy_timeout(c->db, BUSY_MS);
-    int code = sqlite3_exec(c->db, pragmas, NULL, NULL, NULL);
+    char mode[MODE_CHARS_MAX] = "";
+    int code = sqlite3_exec(c->db, pragmas, note_mode, mode, NULL);
+    if (code == SQLITE_OK && strcmp(mode, "wal") != 0)
+        code = SQLITE_CANTOPEN; /* a file system without shared memory */
     for (int i = 0; i < WORDS && code == SQLITE_OK; i++)
         code = sqlite3_prepare_v3(c->db, word_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &c->words[i],
                                   NULL);
     if (code == SQLITE_OK)
         code = sqlite3_set_authorizer(c->db, authorize, c);
     return code;
+}
+
+/* The rows that the pragmas give: the one that names a column so says the mode that came of it. */
+static int
+note_mode(void *mode, int n, char **values, char **names)
+{
+    if (n == 1 && values[0] && strcmp(names[0], "journal_mode") == 0)
+        snprintf(mode, MODE_CHARS_MAX, "%s", values[0]);
+    return 0;
 }
 
 /* A statement has one number in all stores, given at its first use. */

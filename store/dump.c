@@ -66,7 +66,7 @@ dump_tables(struct dump *d)
 static int
 dump_table(struct dump *d, const char *table)
 {
-    sqlite3_stmt *rows;
+    sqlite3_stmt *rows = NULL;
     int code = select_rows(d, table, &rows);
     if (code != SQLITE_OK)
         return code;

@@ -88,7 +88,7 @@ struct store {
     struct spin fate_lock;
     uint64_t decided; /* all up to this one are durable or failed; atomic */
     struct waiter *waiters;
-    uint64_t asked; /* newest batch that has a waiter, or had one */
+    uint64_t asked;                     /* newest batch that has a waiter, or had one */
     struct run failed[FAILED_RUNS_MAX]; /* a ring */
     size_t n_failed;                    /* how many there ever were; atomic */
     uint64_t forgotten;                 /* failed runs up to this batch have left the ring */

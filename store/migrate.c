@@ -34,7 +34,7 @@ migrate(struct conn *c, const struct store_options *options, struct arena *a, co
     m.list = arena_alloc(a, (n + 1) * sizeof(struct migration *));
     for (size_t i = 0; i < n; i++)
         m.list[i] = &options->migrations[i];
-    qsort(m.list, n, sizeof m.list[0], by_number);
+    qsort(m.list, n, sizeof(const struct migration *), by_number);
 
     static const char table[] =
         "CREATE TABLE IF NOT EXISTS store_migration (service TEXT NOT NULL, number BIGINT NOT NULL,"
@@ -61,7 +61,7 @@ by_number(const void *a, const void *b)
 static enum status
 check_applied(struct migrator *m)
 {
-    sqlite3_stmt *rows;
+    sqlite3_stmt *rows = NULL;
     if (sqlite3_prepare_v2(m->conn->db,
                            "SELECT service, number, name, checksum FROM store_migration"
                            " ORDER BY number, service",

@@ -168,5 +168,6 @@ struct store_figures store_figures(struct store *store);
 enum status store_dump(struct store *store, bool (*accept)(const char *table, void *arg), void *arg,
                        struct arena *a, char **ret);
 
-/* For tests: the k-th statement from now fails as a full disk would; 0 turns it off. */
+/* For tests: the k-th statement from now fails as a full disk would, and if it runs in the writer the
+ * open batch is rolled back with it; a batch's COMMIT counts as one.  0 turns it off. */
 void store_fail_at(struct store *store, int k);

@@ -270,10 +270,14 @@ TEST(wherever_the_disk_fails_it_is_all_or_nothing_and_a_retry_mends_it)
 TEST(a_lost_batch_takes_all_its_members_and_none_of_its_successors)
 {
     struct shop s = shop_open();
-    struct tx_scope a = {.arena = s.arena}, b = a, only_read = a, later = a;
-    /* Nobody waits, and one that is open holds the batch. */
+    struct tx_scope a = {.arena = s.arena}, b = a, only_read = a, reader = a, later = a;
     check_int(put(s.store, &a, "a", 1), OK);
-    struct tx *tx = tx_begin_in(s.store, "shop", &b);
+    struct tx *tx = tx_begin_in(s.store, "shop", &reader);
+    int64_t n = 0;
+    struct value in[] = {value_text("a")};
+    check_int(sql_int(tx, &find_n, in, 1, &n), OK);
+    tx_end(tx);
+    tx = tx_begin_in(s.store, "shop", &b); /* which holds the batch open */
     item(tx, "b", 1);
     uint64_t batch = a.batch[1];
     bool together = !store_settled(&a);
@@ -284,6 +288,7 @@ TEST(a_lost_batch_takes_all_its_members_and_none_of_its_successors)
     if (together) { /* unless a's batch grew so old that it was committed before b came */
         check(b.batch[1] == batch);
         check_int(store_wait(&a), UNAVAILABLE);
+        check_int(store_wait(&reader), UNAVAILABLE);      /* what it has read never happened */
         check_int(put(s.store, &a, "d", 1), UNAVAILABLE); /* what it knows never happened */
         check_int(ask(s.store, &a, &count_items, NULL), -1);
         check_int(ask_afresh(&s, &count_items, NULL), 0);

@@ -9,6 +9,7 @@ static bool is_settled_or_failed(struct tx *tx);
 static void leave(struct tx *tx, bool undo);
 static void leave_writer(struct tx *tx, bool undo);
 static void undo_savepoints(struct tx *tx, int down_to);
+static enum status give_up_batch(struct tx *tx);
 
 struct tx *
 tx_begin_in(struct store *store, const char *service, struct tx_scope *scope)
@@ -54,10 +55,8 @@ tx_commit(struct tx *tx)
         int code = SQLITE_OK;
         for (; tx->saved > 0 && code == SQLITE_OK; tx->saved--)
             code = conn_word(tx->conn, WORD_RELEASE);
-        if (code != SQLITE_OK) {
-            st = tx_fail(tx, UNAVAILABLE);
-            tx_is_lost(tx);
-        }
+        if (code != SQLITE_OK)
+            st = give_up_batch(tx);
     }
     leave(tx, st != OK);
     return st;
@@ -254,12 +253,17 @@ undo_savepoints(struct tx *tx, int down_to)
         if (code == SQLITE_OK)
             code = conn_word(tx->conn, WORD_RELEASE);
     }
-    if (code == SQLITE_OK)
-        return;
-    /* It could not be undone, so nothing of the batch may be kept. */
-    tx_fail(tx, UNAVAILABLE);
+    if (code != SQLITE_OK)
+        give_up_batch(tx);
+}
+
+/* tx could be neither kept nor undone, so nothing of its batch may be kept. */
+static enum status
+give_up_batch(struct tx *tx)
+{
     if (!tx_is_lost(tx)) {
         conn_word(tx->conn, WORD_ROLLBACK);
         tx_is_lost(tx);
     }
+    return tx_fail(tx, UNAVAILABLE);
 }

@@ -4,23 +4,25 @@
 # Needs root (or sudo) for the chroot.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
-root=$(mktemp -d /var/tmp/souk-fresh.XXXXXX)
+work=$(mktemp -d /var/tmp/souk-fresh.XXXXXX)
+root=$work/root
 sudo=""
 [ "$(id -u)" -eq 0 ] || sudo="sudo"
 port=8080
 
 finish() {
     for m in proc dev; do $sudo umount "$root/$m" 2>/dev/null || true; done
-    $sudo rm -rf "$root"
+    $sudo rm -rf "$work"
 }
 trap finish EXIT
 
 echo "a fresh Debian 12 root in $root"
 # The package sources of this machine serve the new root too.
-sources=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -v '^#' || true)
-printf '%s\n' "$sources" | $sudo mmdebstrap --quiet --variant=apt --include=git,make,ca-certificates bookworm "$root" - ||
-    $sudo mmdebstrap --quiet --variant=apt --include=git,make,ca-certificates bookworm "$root"
-for conf in /etc/apt/apt.conf.d/*proxy*; do [ -f "$conf" ] && $sudo cp "$conf" "$root/etc/apt/apt.conf.d/"; done
+set --
+for file in /etc/apt/sources.list /etc/apt/sources.list.d/debian*.list /etc/apt/sources.list.d/debian*.sources; do
+    [ -s "$file" ] && set -- "$@" "$file"
+done
+$sudo mmdebstrap --quiet --variant=apt --include=git,make,ca-certificates bookworm "$root" "$@"
 $sudo mount -t proc proc "$root/proc"
 $sudo mount --bind /dev "$root/dev"
 $sudo cp /etc/hosts /etc/resolv.conf "$root/etc/" 2>/dev/null || true
@@ -29,12 +31,12 @@ git clone --quiet "$here" "$root/souk"
 [ -d "$here/../shared/data" ] && $sudo mkdir -p "$root/shared" && $sudo cp -r "$here/../shared/data" "$root/shared/"
 
 echo "make run"
-$sudo chroot "$root" sh -c 'cd /souk && exec make run' >"$root/run.log" 2>&1 &
+$sudo chroot "$root" sh -c 'cd /souk && exec make run' >"$work/run.log" 2>&1 &
 runner=$!
 began=$(date +%s)
 until goods=$(curl -fs "http://127.0.0.1:$port/v1/products?limit=100"); do
-    kill -0 "$runner" 2>/dev/null || { cat "$root/run.log"; echo "make run ended"; exit 1; }
-    [ $(($(date +%s) - began)) -lt 900 ] || { tail -50 "$root/run.log"; echo "no shop after 15 minutes"; exit 1; }
+    kill -0 "$runner" 2>/dev/null || { cat "$work/run.log"; echo "make run ended"; exit 1; }
+    [ $(($(date +%s) - began)) -lt 900 ] || { tail -50 "$work/run.log"; echo "no shop after 15 minutes"; exit 1; }
     sleep 1
 done
 echo "a shop after $(($(date +%s) - began)) s: $(printf %s "$goods" | grep -o '"handle"' | wc -l) demo products"
@@ -44,5 +46,5 @@ $sudo kill -TERM $server
 wait "$runner" || true
 
 echo "make test"
-$sudo chroot "$root" sh -c 'cd /souk && make test' 2>&1 | tee "$root/test.log" | tail -60
-tail -1 "$root/test.log" | grep -q ' 0 failed$'
+$sudo chroot "$root" sh -c 'cd /souk && make test' 2>&1 | tee "$work/test.log" | tail -60
+tail -1 "$work/test.log" | grep -q ' 0 failed$'

@@ -133,6 +133,7 @@ def rpc_row(file, r):
     full = f'/{file.package}.{file.service_name}/{r.name}'
     return (f'    {{.service = {c_string(file.service)}, .name = {c_string(r.name)},\n'
             f'     .full = {c_string(full)},\n'
+            f'     .resource = {c_string(file.service + "." + r.name)},\n'
             f'     .in = {descriptor(r.input)},\n'
             f'     .out = {descriptor(r.output)},\n'
             f'     .method = {c_text(r.method)}, .path = {c_text(r.path)},\n'

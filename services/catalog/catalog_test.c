@@ -283,6 +283,11 @@ TEST(a_product_needs_a_title_a_variant_and_prices_in_the_shops_currency)
     in->variants[0]->price = NULL;
     check_text(ask("catalog", "CreateProduct", &in->base, NULL), "bad_product");
     in = plain_request("Mug");
+    static const char *tags[] = {"clay", "two\nlines"};
+    in->tags = tags;
+    in->n_tags = 2;
+    check_text(ask("catalog", "CreateProduct", &in->base, NULL), "bad_product");
+    in = plain_request("Mug");
     char *long_text = arena_alloc(arena(), 300001);
     memset(long_text, 'x', 300000);
     in->description = long_text;

@@ -13,6 +13,7 @@ enum { NAMES_TRIED_MAX = 100 };
 static enum status read_new(struct request *rq, const CreateProductRequest *in, Product **ret);
 static Variant *variant_of(struct request *rq, const NewVariant *in, const char *product_title);
 static enum status check_price(struct request *rq, const Money *price, const char *pointer);
+static enum status check_tags(struct request *rq, const char *const *tags, size_t n);
 static enum status name_product(struct request *rq, struct tx *tx, const CreateProductRequest *in,
                                 Product *product);
 static enum status name_variants(struct request *rq, struct tx *tx, Product *product);
@@ -79,6 +80,8 @@ catalog_update_product(struct request *rq, const UpdateProductRequest *in, Produ
     change_fields(in, after);
     if (text_empty(after->title))
         st = fail(rq, &CATALOG_BAD_PRODUCT, "a product has a title");
+    if (st == OK)
+        st = check_tags(rq, in->tags, in->n_tags);
     if (st == OK)
         st = change_variants(rq, tx, in, after);
     if (st == OK)
@@ -175,7 +178,7 @@ read_new(struct request *rq, const CreateProductRequest *in, Product **ret)
         product->variants[i] = variant_of(rq, variant, in->title);
     }
     *ret = product;
-    return OK;
+    return check_tags(rq, in->tags, in->n_tags);
 }
 
 static Variant *
@@ -204,6 +207,19 @@ check_price(struct request *rq, const Money *price, const char *pointer)
             "the shop sells in %s", currency);
     return fail(rq, &CATALOG_WRONG_CURRENCY, "the shop sells in %s, not in \"%s\"", currency,
                 price->currency);
+}
+
+/* They are kept one a line. */
+static enum status
+check_tags(struct request *rq, const char *const *tags, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (text_empty(tags[i]) || strchr(tags[i], '\n')) {
+            fail_at(rq, arena_printf(rq->arena, "/tags/%zu", i), "bad_tag", -1,
+                    "a tag is one line of text");
+            return fail(rq, &CATALOG_BAD_PRODUCT, "a tag is empty, or more than one line");
+        }
+    return OK;
 }
 
 /* The handle that was asked for, or one made from the title. */

@@ -4,6 +4,7 @@ const char order_interrupted[] = "interrupted";
 
 static bool undecided(const OrderPayment *payment);
 static struct order_move cancelled(const char *reason);
+static struct order_move refunded(const char *reason);
 static struct order_move paid_next(OrderStatus status, enum order_cause cause);
 static struct order_move ended_next(OrderStatus status, const char *cancel_reason,
                                     enum order_cause cause);
@@ -20,7 +21,9 @@ order_next(OrderStatus status, const char *cancel_reason, enum order_cause cause
     case ORDER_PAYMENT_COMPLETED:
         return (struct order_move){ORDER_STATUS_PAID, "", ORDER_NEWS_PAID};
     case ORDER_PAYMENT_RETURNED:
-        return (struct order_move){ORDER_STATUS_REFUNDED, "refunded", ORDER_NEWS_CANCELLED};
+        return refunded("refunded");
+    case ORDER_ALL_RETURNED:
+        return refunded("returned");
     case ORDER_LAPSED:
         return cancelled("lapsed");
     case ORDER_CANCELLED_BY_BUYER:
@@ -38,6 +41,13 @@ cancelled(const char *reason)
     return (struct order_move){ORDER_STATUS_CANCELLED, reason, ORDER_NEWS_CANCELLED};
 }
 
+/* It ends for everybody as if it were cancelled. */
+static struct order_move
+refunded(const char *reason)
+{
+    return (struct order_move){ORDER_STATUS_REFUNDED, reason, ORDER_NEWS_CANCELLED};
+}
+
 /* What left the house is not cancelled any more, only refunded. */
 static struct order_move
 paid_next(OrderStatus status, enum order_cause cause)
@@ -53,9 +63,10 @@ paid_next(OrderStatus status, enum order_cause cause)
             return cancelled("stock_short");
         break;
     case ORDER_PAYMENT_RETURNED:
+    case ORDER_ALL_RETURNED:
         if (shipped)
             return (struct order_move){ORDER_STATUS_REFUNDED, "", ORDER_NEWS_NONE};
-        return (struct order_move){ORDER_STATUS_REFUNDED, "refunded", ORDER_NEWS_CANCELLED};
+        return refunded(cause == ORDER_ALL_RETURNED ? "returned" : "refunded");
     case ORDER_CANCELLED_BY_BUYER:
         if (!shipped)
             return cancelled("buyer");
@@ -78,7 +89,8 @@ ended_next(OrderStatus status, const char *cancel_reason, enum order_cause cause
     if (status == ORDER_STATUS_CANCELLED && cause == ORDER_PAYMENT_COMPLETED &&
         text_equal(cancel_reason, "lapsed"))
         return (struct order_move){ORDER_STATUS_PAID, "", ORDER_NEWS_PAID};
-    if (status == ORDER_STATUS_CANCELLED && cause == ORDER_PAYMENT_RETURNED)
+    if (status == ORDER_STATUS_CANCELLED &&
+        (cause == ORDER_PAYMENT_RETURNED || cause == ORDER_ALL_RETURNED))
         return (struct order_move){ORDER_STATUS_REFUNDED, cancel_reason, ORDER_NEWS_NONE};
     return (struct order_move){status, cancel_reason, ORDER_NEWS_NONE};
 }
@@ -116,6 +128,7 @@ order_shows_payment(const OrderPayment *shown, const OrderPayment *told, enum or
     case ORDER_PAYMENT_REFUNDED:
         return same && !text_equal(shown->status, "refunded");
     case ORDER_PAYMENT_RETURNED:
+    case ORDER_ALL_RETURNED:
         return same;
     default:
         return false;

@@ -16,6 +16,7 @@ enum order_cause {
     ORDER_PAYMENT_FAILED,
     ORDER_PAYMENT_REFUNDED, /* a part of its money went back */
     ORDER_PAYMENT_RETURNED, /* all of it did */
+    ORDER_ALL_RETURNED,     /* all of it did, and the goods came back */
     ORDER_LAPSED,           /* pay_by has passed and no attempt is unresolved */
     ORDER_STOCK_COMMITTED,
     ORDER_STOCK_SHORT,

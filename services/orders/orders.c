@@ -336,10 +336,10 @@ on_payment_refunded(struct request *rq, struct tx *tx, const PaymentRefunded *ev
     payment->status = event->whole ? "refunded" : "partly_refunded";
     payment->provider = event->provider;
     payment->ref = event->provider_ref;
-    return happened(
-        rq, tx, event->order_id,
-        &(struct occurrence){event->whole ? ORDER_PAYMENT_RETURNED : ORDER_PAYMENT_REFUNDED,
-                             payment, NULL});
+    enum order_cause cause = !event->whole    ? ORDER_PAYMENT_REFUNDED
+                             : event->restock ? ORDER_ALL_RETURNED
+                                              : ORDER_PAYMENT_RETURNED;
+    return happened(rq, tx, event->order_id, &(struct occurrence){cause, payment, NULL});
 }
 
 static enum status

@@ -562,7 +562,7 @@ TEST(a_failing_store_never_parts_an_order_from_its_money)
             check_int(stage_stock_of(stage, "tea")->sold, 2);
             end();
         } while (*word);
-        check_int(k, 0);
+        check(k > 10);
     }
 }
 

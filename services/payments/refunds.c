@@ -178,8 +178,11 @@ refunds_drive(struct request *rq)
     struct tx *tx = tx_begin_read(rq);
     ClosedRow **closed = NULL;
     size_t n_closed = 0, n = 0;
-    list_open_closed(tx, &closed, &n_closed, .now_us = rq->now_us, .limit = CLOSED_MAX);
+    enum status st =
+        list_open_closed(tx, &closed, &n_closed, .now_us = rq->now_us, .limit = CLOSED_MAX);
     tx_end(tx);
+    if (st)
+        return fail_store(rq, st);
     int64_t failed = 0;
     for (size_t i = 0; i < n_closed; i++)
         if (settle_closed(rq, closed[i])) {
@@ -190,7 +193,7 @@ refunds_drive(struct request *rq)
 
     RefundRow **due = NULL;
     tx = tx_begin_read(rq);
-    enum status st = list_pending_refunds(tx, &due, &n, .now_us = rq->now_us, .limit = DRIVE_MAX);
+    st = list_pending_refunds(tx, &due, &n, .now_us = rq->now_us, .limit = DRIVE_MAX);
     tx_end(tx);
     if (st)
         return fail_store(rq, st);

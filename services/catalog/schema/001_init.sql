@@ -3,16 +3,18 @@
 CREATE TABLE catalog_product (
     id            TEXT   PRIMARY KEY,
     handle        TEXT   NOT NULL CHECK (handle <> ''),
-    title         TEXT   NOT NULL CHECK (title <> ''),
-    description   TEXT   NOT NULL,
+    deleted_at_us BIGINT,
+    -- Title, category, vendor and tags in lower case.  What a search looks at stands before what is
+    -- long, so that it does not have to read past that.
     category      TEXT   NOT NULL,
+    search        TEXT   NOT NULL,
+    title         TEXT   NOT NULL CHECK (title <> ''),
     vendor        TEXT   NOT NULL,
     tags          TEXT   NOT NULL,  -- one a line
-    search        TEXT   NOT NULL,  -- title, category, vendor and tags in lower case
     version       BIGINT NOT NULL CHECK (version >= 1),
     created_at_us BIGINT NOT NULL,
     updated_at_us BIGINT NOT NULL,
-    deleted_at_us BIGINT
+    description   TEXT   NOT NULL
 );
 
 CREATE UNIQUE INDEX catalog_product_handle ON catalog_product (handle)
