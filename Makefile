@@ -43,8 +43,8 @@ fresh: ## both commands of the README in a fresh Debian 12 root
 map: build ## write docs/MAP.md anew
 	@build/souk map > docs/MAP.md
 
-docs: map ## write docs/MAP.md and docs/openapi.json anew
-	@ninja -C build --quiet docs/openapi.json && cp build/docs/openapi.json docs/openapi.json
+docs: map ## write docs/MAP.md, openapi.json and asyncapi.json anew
+	@ninja -C build --quiet docs/openapi.json docs/asyncapi.json && cp build/docs/*api.json docs/
 
 check: ## the rules that a tool can see: the ladder, the call graph
 	@tools/check_ladder.py

@@ -22,7 +22,7 @@ static const struct command commands[] = {
     {"deadletters", "list|show ID|redrive ID [--data DIR]",
      "events that a subscriber could not take", "souk deadletters list", "", 1, 2,
      command_deadletters},
-    {"map", "", "print who serves, calls, publishes and subscribes to what", "souk map", "", 0, 0,
+    {"map", "[--data DIR]", "print who serves, calls, publishes and subscribes to what", "souk map", "", 0, 0,
      command_map},
     {"check-config", "[--data DIR]", "check souk.conf and the environment; print every setting",
      "SOUK_CURRENCY=USD souk check-config", "", 0, 0, command_check_config},

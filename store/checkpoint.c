@@ -4,9 +4,9 @@
 #include "base/env.h"
 #include "store/inside.h"
 
-/* How long the writer may stand still for readers to leave the old WAL; else it is tried again
- * later. */
-enum { RESTART_BUSY_MS = 20 };
+/* How long the writer may stand still for readers to leave the old WAL: the longer, the longer the
+ * WAL has become.  If they stay it is tried again when so many pages more have been written. */
+enum { RESTART_BUSY_MS = 2, RESTART_BUSY_DOUBLINGS_MAX = 9, RETRY_PAGES = 512 };
 
 static void *checkpointer_main(void *arg);
 static int note_pages(void *store, sqlite3 *db, const char *name, int pages);
@@ -19,7 +19,6 @@ checkpoint_start(struct store *store)
     int code = conn_open(&store->copier, store, CONN_COPIER);
     if (code != SQLITE_OK)
         return code;
-    sqlite3_busy_timeout(store->copier.db, RESTART_BUSY_MS);
     sqlite3_wal_hook(store->writer.db, note_pages, store);
     if (!env.single_thread) {
         store->checkpointer = fiber_self(); /* until the thread says its own */
@@ -89,8 +88,12 @@ copy(struct store *store)
 {
     int pages = __atomic_load_n(&store->wal_pages, __ATOMIC_RELAXED);
     sqlite3_wal_checkpoint_v2(store->copier.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-    if (pages >= RESTART_PAGES)
+    if (pages >= RESTART_PAGES) {
         batch_commit(store, begin_anew);
+        pages = __atomic_load_n(&store->wal_pages, __ATOMIC_RELAXED);
+        if (store->readers_stayed)
+            pages -= CHECKPOINT_PAGES - RETRY_PAGES;
+    }
     __atomic_store_n(&store->copied_at, pages, __ATOMIC_RELAXED);
     __atomic_store_n(&store->copying, false, __ATOMIC_RELEASE);
 }
@@ -98,5 +101,7 @@ copy(struct store *store)
 static void
 begin_anew(struct store *store)
 {
-    sqlite3_wal_checkpoint_v2(store->copier.db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+    int code =
+        sqlite3_wal_checkpoint_v2(store->copier.db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+    store->readers_stayed = code != SQLITE_OK;
 }

@@ -105,9 +105,10 @@ struct store {
     pthread_t checkpointer_thread;
     struct fiber *checkpointer;
     struct conn copier;
-    int wal_pages; /* atomic */
-    int copied_at; /* how many there were at the last copying; atomic */
-    bool copying;  /* atomic: it has been told */
+    int wal_pages;       /* atomic */
+    int copied_at;       /* how many there were at the last copying; atomic */
+    bool copying;        /* atomic: it has been told */
+    bool readers_stayed; /* so that it could not begin anew */
 
     struct spin readers_lock;
     struct conn *idle_readers;

@@ -4,6 +4,7 @@
     gen.py service X.proto OUTDIR      X.pb-c.{c,h}, X.api.{c,h}, X.impl.{c,h} and X.sql.h
     gen.py tables OUT.c PROTO…         all rpc lists, topics, message rules and migrations
     gen.py openapi OUT.json PROTO…     the public API as OpenAPI 3.1
+    gen.py asyncapi OUT.json PROTO…    the events as AsyncAPI 3.0
     gen.py openapi-c OUT.c PROTO…      the same text as souk_openapi[]
 """
 import sys
@@ -45,7 +46,13 @@ def openapi_c(out, *paths):
     Path(out).write_text(gen_openapi.openapi_c(gen_common.Protos(paths)))
 
 
-COMMANDS = {'service': service, 'tables': tables, 'openapi': openapi, 'openapi-c': openapi_c}
+def asyncapi(out, *paths):
+    import gen_asyncapi
+    Path(out).write_text(gen_asyncapi.asyncapi_json(gen_common.Protos(paths)))
+
+
+COMMANDS = {'service': service, 'tables': tables, 'openapi': openapi, 'openapi-c': openapi_c,
+            'asyncapi': asyncapi}
 
 if __name__ == '__main__':
     if len(sys.argv) < 4 or sys.argv[1] not in COMMANDS:

@@ -17,12 +17,17 @@ class Goldens(unittest.TestCase):
         printed = subprocess.run([SOUK, 'map'], check=True, capture_output=True, text=True).stdout
         self.assertEqual(printed, (ROOT / 'docs/MAP.md').read_text(), 'run: make docs')
 
-    def test_the_openapi_document_is_what_the_protos_say(self):
+    def made(self, what):
         protos = subprocess.run([ROOT / 'tools/sources.py', 'protos'], check=True, capture_output=True,
                                 text=True, cwd=ROOT).stdout.split()
-        made = subprocess.run([ROOT / 'tools/gen.py', 'openapi', '/dev/stdout', *protos], check=True,
+        return subprocess.run([ROOT / 'tools/gen.py', what, '/dev/stdout', *protos], check=True,
                               capture_output=True, text=True, cwd=ROOT).stdout
-        self.assertEqual(made, (ROOT / 'docs/openapi.json').read_text(), 'run: make docs')
+
+    def test_the_openapi_document_is_what_the_protos_say(self):
+        self.assertEqual(self.made('openapi'), (ROOT / 'docs/openapi.json').read_text(), 'run: make docs')
+
+    def test_the_asyncapi_document_is_what_the_protos_say(self):
+        self.assertEqual(self.made('asyncapi'), (ROOT / 'docs/asyncapi.json').read_text(), 'run: make docs')
 
     def test_folders_include_downwards_and_calls_have_no_cycle(self):
         done = subprocess.run([ROOT / 'tools/check_ladder.py'], capture_output=True, text=True, cwd=ROOT)

@@ -314,6 +314,37 @@ TEST(an_unpaid_order_lapses_and_gives_its_stock_back)
     end();
 }
 
+TEST(a_charge_that_was_never_begun_is_told_as_failed_and_can_still_be_made)
+{
+    begin();
+    struct request rq = stage_request(stage, "");
+    PlaceOrderRequest *in = new_place_order_request(stage->arena);
+    Line *line = new_line(stage->arena);
+    line->sku = "tea";
+    line->quantity = 1;
+    in->checkout_id = id_derive(stage->arena, "chk", rq.id, NULL);
+    in->lines = &line;
+    in->n_lines = 1;
+    in->customer = new_contact(stage->arena);
+    in->customer->email = "ada@example.org";
+    in->payment_method_id = "pmm_none";
+    check_text(stage_serve(stage, &rq, "orders", "PlaceOrder", &in->base, NULL),
+               "no_such_payment_method");
+    Order *order = stage_order(stage, stage_order_id(stage, &rq));
+    check_int(checkout_of(order)->status, CHECKOUT_STATUS_PENDING);
+    pass(MINUTE_US);
+    check_text(status_of(order->id), "AWAITING_PAYMENT");
+    check_text(stage_order(stage, order->id)->payment->reason, "interrupted");
+    check_int(checkout_of(order)->status, CHECKOUT_STATUS_FAILED);
+    check_text(checkout_of(order)->order_id, order->id);
+
+    struct request again = stage_again(stage, &rq);
+    check_text(stage_place(stage, &again, "tea", 1, "approve", &order), "");
+    check_int(order->status, ORDER_STATUS_PAID);
+    check_money(order->id, 1, STAGE_PRICE, 0);
+    end();
+}
+
 TEST(an_order_whose_charge_is_unresolved_does_not_lapse)
 {
     begin();

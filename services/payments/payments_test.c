@@ -456,6 +456,67 @@ TEST(a_charge_that_a_crash_cut_off_is_resolved_when_it_is_repeated)
     }
 }
 
+static struct {
+    const char *id, *token;
+    Payment *payment;
+    bool done;
+} beside;
+
+static void
+charge_beside(void *arg)
+{
+    (void)arg;
+    check_text(charge(beside.id, "ord_1", beside.token, &beside.payment), "");
+    beside.done = true;
+}
+
+/* On the same scheduler as the charge, which waits for its provider meanwhile. */
+static void
+resolve_meanwhile(void *arg)
+{
+    (void)arg;
+    GetPaymentRequest *in = new_get_payment_request(stage->arena);
+    in->id = beside.id;
+    sched_spawn(sched_self(), charge_beside, NULL);
+    while (*stage_ask(stage, "operator", "payments", "GetPayment", &in->base, NULL))
+        fiber_sleep_us(1000);
+    fill_slots(0); /* as in another process, which knows nothing of the call */
+    stage_now += MINUTE_US;
+    stage_job(stage, &payments_service, "resolve");
+    check(!text_equal(payment_of(beside.id)->status, "pending"));
+    while (!beside.done)
+        fiber_sleep_us(1000);
+}
+
+/* Another process asks what became of a charge while this one still waits for the answer. */
+TEST(whoever_brings_an_outcome_first_it_is_recorded_once)
+{
+    static const struct {
+        const char *token, *slow_ms, *told, *status, *reason;
+        int charges;
+    } cases[] = {
+        {"timeout", "1", "pending", "completed", "", 1},
+        {"slow", "1500", "failed", "failed", "never_received", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        begin();
+        const char *why;
+        conf_set(stage->conf, "sandbox_timeout_ms", "2000", stage->arena, &why);
+        conf_set(stage->conf, "sandbox_slow_ms", cases[i].slow_ms, stage->arena, &why);
+        stage_restart(stage);
+        beside.id = new_id();
+        beside.token = cases[i].token;
+        beside.done = false;
+        node_run(stage->node, "payments", resolve_meanwhile, NULL);
+        check_text(beside.payment->status, cases[i].told);
+        check_text(payment_of(beside.id)->status, cases[i].status);
+        check_text(payment_of(beside.id)->reason, cases[i].reason);
+        check_int(stage_events(stage, "payments.payment_processed", "ord_1"), 1);
+        check_ledger("ord_1", cases[i].charges, 0);
+        end();
+    }
+}
+
 TEST(what_was_pending_at_a_crash_is_resolved_at_the_first_look)
 {
     begin();
