@@ -124,6 +124,7 @@ struct follower {
     struct topic_set topics;
     struct worker worker;
     struct tx_scope scope; /* its arena lives for one batch */
+    bool full;             /* its last batch was: more is waiting */
     bool loaded;           /* what follows agrees with the tables */
     int64_t written;       /* the cursor in the table */
     int64_t next_try_us;   /* of the parked, on env.now_us's clock; INT64_MAX: nothing to retry */

@@ -13,6 +13,9 @@
 enum {
     IDLE_WRITES_EVENTS = 1000, /* passed over before the cursor is written for them alone */
     BATCH_US_MAX = 500,        /* then others get the writer */
+    GATHER_EVENTS_MAX = 250,   /* of a listener, whose writer nobody waits for */
+    GATHER_US_MAX = 10000,
+    GATHER_PAUSE_US = 10000, /* between its transactions, so that it syncs less often than sales do */
     CLOCK_LOOK_US = 1000000,   /* while something is to be retried: the wall clock may be set */
     BACKOFF_FIRST_US = 10000,
     BACKOFF_MOST_US = 1000000,
@@ -40,6 +43,7 @@ static void write_cursor(struct follower *f, struct tx *tx, int64_t position);
 static void write_idle_cursor(struct follower *f);
 static void back_off(struct follower *f);
 static int64_t next_look_us(const struct follower *f);
+static bool is_listener(const struct follower *f);
 
 void
 follower_run(void *arg)
@@ -55,6 +59,8 @@ follower_run(void *arg)
         bool retried = f->loaded && parked_retry(f);
         if (!f->loaded)
             back_off(f);
+        else if (moved && !f->full && is_listener(f))
+            fiber_sleep_us(GATHER_PAUSE_US);
         else if (moved || retried)
             fiber_yield();
         else
@@ -161,12 +167,15 @@ take_batch(struct follower *f)
 static enum status
 handle_batch(struct follower *f, struct tx *tx, struct walk *w, const struct event *e)
 {
-    int64_t until_us = env.mono_us() + BATCH_US_MAX;
+    bool gathers = is_listener(f);
+    int events_max = gathers ? GATHER_EVENTS_MAX : BATCH_EVENTS_MAX;
+    int64_t until_us = env.mono_us() + (gathers ? GATHER_US_MAX : BATCH_US_MAX);
     for (int n = 1;; n++) {
         enum status st = take_event(f, tx, e);
         if (st)
             return st;
-        if (n == BATCH_EVENTS_MAX || env.mono_us() >= until_us)
+        f->full = n == events_max || env.mono_us() >= until_us;
+        if (f->full)
             return OK;
         e = walk_next(w, true);
         if (!e)
@@ -227,4 +236,10 @@ next_look_us(const struct follower *f)
     if (wait_us > CLOCK_LOOK_US)
         wait_us = CLOCK_LOOK_US;
     return env.mono_us() + (wait_us > 0 ? wait_us : 0);
+}
+
+static bool
+is_listener(const struct follower *f)
+{
+    return f->subscriber.store != f->bus->options.core;
 }

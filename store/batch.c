@@ -8,6 +8,8 @@
 #include "base/env.h"
 #include "store/inside.h"
 
+enum { GATHER_US_MAX = 4000 };
+
 static void *committer_main(void *arg);
 static bool is_due(struct store *store);
 static void commit_if_there(void *number);
@@ -17,6 +19,7 @@ static void remember_failed(struct store *store, uint64_t batch);
 static void wake_all(struct waiter *w);
 static void want(struct store *store, uint64_t batch);
 static void wait_in_line(struct store *store, uint64_t batch);
+static void gather(struct store *store);
 
 void
 batch_start(struct store *store)
@@ -300,8 +303,22 @@ wait_in_line(struct store *store, uint64_t batch)
     if (decided)
         return;
     if (first) {
-        fiber_yield(); /* those who are ready shall be in this batch, not wait for the next */
+        gather(store);
         want(store, batch);
     }
     fiber_wait_inside();
+}
+
+/* Those who are ready shall be in this batch, not wait for the next: gives way until a round of
+ * them has added nothing. */
+static void
+gather(struct store *store)
+{
+    int64_t until_us = env.mono_us() + GATHER_US_MAX;
+    uint64_t before, now = __atomic_load_n(&store->transactions, __ATOMIC_RELAXED);
+    do {
+        before = now;
+        fiber_yield();
+        now = __atomic_load_n(&store->transactions, __ATOMIC_RELAXED);
+    } while (now != before && env.mono_us() < until_us);
 }

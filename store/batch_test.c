@@ -3,7 +3,7 @@
 #include <sys/stat.h>
 
 #include "fiber/wait.h"
-#include "store/testing.h"
+#include "store/store_test.h"
 
 enum { FIBERS = 64, EACH = 10, ACCOUNTS = 8, READERS = 4 };
 

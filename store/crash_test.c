@@ -4,7 +4,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "store/testing.h"
+#include "store/store_test.h"
 
 enum { KILLS = 12, FIBERS = 16, ID_BYTES = 24 };
 

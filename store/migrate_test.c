@@ -2,7 +2,7 @@
 #include <signal.h>
 #include <time.h>
 
-#include "store/testing.h"
+#include "store/store_test.h"
 
 static const char one[] = "CREATE TABLE shop_a (n BIGINT); INSERT INTO shop_a VALUES (1);";
 static const char two[] = "INSERT INTO shop_a SELECT n + 1 FROM shop_a; -- the end\n";

@@ -1,5 +1,5 @@
 /* Statements: how rows fill messages, what is refused, and whose tables one may touch. */
-#include "store/testing.h"
+#include "store/store_test.h"
 
 /* What protoc-c would make of
  *     enum Kind { NONE = 0; HOT = 1; COLD = 5; }

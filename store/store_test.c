@@ -1,5 +1,5 @@
 /* Transactions: sticky, undone, read again, and what their failures are called. */
-#include "store/testing.h"
+#include "store/store_test.h"
 
 TEST(a_transaction_is_all_there_after_its_commit)
 {

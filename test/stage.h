@@ -75,6 +75,16 @@ stage_check(struct request *rq, const AccessQuestion *in, AccessAnswer *out)
     return OK;
 }
 
+static inline enum status
+stage_get_user_roles(struct request *rq, const GetUserRolesRequest *in, UserRoles *out)
+{
+    out->user_id = in->user_id;
+    out->n_roles = 1;
+    out->roles = arena_alloc(rq->arena, sizeof *out->roles);
+    out->roles[0] = text_equal(in->user_id, "usr_staff") ? "admin" : "customer";
+    return OK;
+}
+
 static any_fn *stage_catalog_handlers[STAGE_RPCS_MAX], *stage_authz_handlers[STAGE_RPCS_MAX];
 static const struct server stage_catalog_server = {&catalog_rpcs, stage_catalog_handlers};
 static const struct server stage_authz_server = {&authz_rpcs, stage_authz_handlers};
@@ -96,6 +106,7 @@ stage_open(struct stage *s)
         &stage_authz, &stage_catalog, &inventory_service, &orders_service, &payments_service, NULL};
     stage_handle(&catalog_rpcs, stage_catalog_handlers, "PriceLines", (any_fn *)stage_price_lines);
     stage_handle(&authz_rpcs, stage_authz_handlers, "Check", (any_fn *)stage_check);
+    stage_handle(&authz_rpcs, stage_authz_handlers, "GetUserRoles", (any_fn *)stage_get_user_roles);
     const struct node_options options = {
         .data_dir = s->dir, .services = services, .conf = s->conf, .quiet = true};
     const char *why;

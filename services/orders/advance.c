@@ -22,6 +22,10 @@ enum {
 static const int64_t request_grace_us = 15 * SECOND_US;
 static const int64_t look_again_us = 5 * SECOND_US;
 
+enum step { STEP_NONE, STEP_LOAD, STEP_RECORD, STEP_PAY_NOTHING, STEP_CHARGE, STEP_RESOLVE };
+
+static enum step next_step(const struct checkout *c);
+static enum status load(struct request *rq, struct checkout *c);
 static enum status record(struct request *rq, struct checkout *c);
 static enum status price_and_reserve(struct request *rq, const struct checkout *c,
                                      PriceLinesResponse **ret_priced, Reservation **ret);
@@ -45,22 +49,35 @@ static void postpone(struct request *rq, const char *order_id);
 enum status
 orders_advance(struct request *rq, struct checkout *c)
 {
+    static enum status (*const steps[])(struct request *rq, struct checkout *c) = {
+        [STEP_LOAD] = load, [STEP_RECORD] = record,   [STEP_PAY_NOTHING] = pay_nothing,
+        [STEP_CHARGE] = charge, [STEP_RESOLVE] = resolve,
+    };
     enum status st = OK;
-    for (int i = 0; i < STEPS_MAX && st == OK; i++) {
-        if (!c->order)
-            st = c->asked ? record(rq, c) : order_load(rq, c->order_id, &c->order);
-        else if (c->order->status != ORDER_STATUS_AWAITING_PAYMENT)
-            break;
-        else if (c->order->total->amount == 0)
-            st = pay_nothing(rq, c);
-        else if (c->attempt_id && !c->charged)
-            st = charge(rq, c);
-        else if (!c->outcome && !c->resolved)
-            st = resolve(rq, c);
-        else
-            break;
-    }
+    enum step step;
+    for (int i = 0; i < STEPS_MAX && st == OK && (step = next_step(c)) != STEP_NONE; i++)
+        st = steps[step](rq, c);
     return st;
+}
+
+static enum step
+next_step(const struct checkout *c)
+{
+    if (!c->order)
+        return c->asked ? STEP_RECORD : STEP_LOAD;
+    if (c->order->status != ORDER_STATUS_AWAITING_PAYMENT)
+        return STEP_NONE;
+    if (c->order->total->amount == 0)
+        return STEP_PAY_NOTHING;
+    if (c->attempt_id && !c->charged)
+        return STEP_CHARGE;
+    return c->outcome || c->resolved ? STEP_NONE : STEP_RESOLVE;
+}
+
+static enum status
+load(struct request *rq, struct checkout *c)
+{
+    return order_load(rq, c->order_id, &c->order);
 }
 
 /* A reservation that no order follows lapses by itself, so there is nothing to undo here. */

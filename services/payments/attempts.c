@@ -302,7 +302,7 @@ take_slot(struct request *rq, const char *attempt_id)
         if (strcmp(state->calls[i], attempt_id) == 0)
             slot = SLOT_BUSY;
     if (slot == SLOT_TAKEN)
-        strcpy(state->calls[state->n_calls++], attempt_id);
+        memcpy(state->calls[state->n_calls++], attempt_id, strlen(attempt_id) + 1);
     spin_unlock(&state->lock);
     return slot;
 }
