@@ -49,8 +49,8 @@ static void postpone(struct request *rq, const char *order_id);
 enum status
 orders_advance(struct request *rq, struct checkout *c)
 {
-    static enum status (*const steps[])(struct request *rq, struct checkout *c) = {
-        [STEP_LOAD] = load, [STEP_RECORD] = record,   [STEP_PAY_NOTHING] = pay_nothing,
+    static enum status (*const steps[])(struct request * rq, struct checkout * c) = {
+        [STEP_LOAD] = load,     [STEP_RECORD] = record,   [STEP_PAY_NOTHING] = pay_nothing,
         [STEP_CHARGE] = charge, [STEP_RESOLVE] = resolve,
     };
     enum status st = OK;

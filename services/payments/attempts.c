@@ -20,9 +20,7 @@ static const int64_t hold_margin_us = 2 * SECOND_US;
 enum slot { SLOT_TAKEN, SLOT_NONE_LEFT, SLOT_BUSY };
 
 static enum status check_charge(struct request *rq, const ChargeRequest *in);
-static enum status begin(struct request *rq, const ChargeRequest *in, bool asked,
-                         const struct provider **ret_provider, void **ret_state,
-                         MethodRow **ret_method);
+static enum status begin(struct request *rq, const ChargeRequest *in, bool asked, MethodRow **ret);
 static enum status tell_again(struct request *rq, const ChargeRequest *in, enum slot slot,
                               Payment *out);
 static enum status tell_standing(struct request *rq, const ChargeRequest *in,
@@ -30,8 +28,7 @@ static enum status tell_standing(struct request *rq, const ChargeRequest *in,
 static enum status refuse(struct request *rq, const ChargeRequest *in,
                           const struct reason *otherwise, const char *words);
 static AttemptRow *row_of(struct request *rq, const ChargeRequest *in, const char *provider);
-static enum status settle_and_ask(struct request *rq, const AttemptRow *attempt,
-                                  const struct provider *provider, void *state, const char *token,
+static enum status settle_and_ask(struct request *rq, const AttemptRow *attempt, const char *token,
                                   int64_t timeout_us, Payment *out);
 static enum status record(struct request *rq, const AttemptRow *attempt,
                           const struct provider_answer *answer, Payment *out);
@@ -42,10 +39,8 @@ static bool too_late(struct request *rq, int64_t hold_until_us);
 static enum slot take_slot(struct request *rq, const char *attempt_id);
 static void leave_slot(struct request *rq, const char *attempt_id);
 static enum status resolve_one(struct request *rq, const AttemptRow *attempt, Payment *out);
-static enum status look_up(struct request *rq, const AttemptRow *attempt,
-                           const struct provider *provider, void *state, Payment *out);
-static enum status begin_late(struct request *rq, const AttemptRow *attempt,
-                              const struct provider *provider, void *state, Payment *out);
+static enum status look_up(struct request *rq, const AttemptRow *attempt, Payment *out);
+static enum status begin_late(struct request *rq, const AttemptRow *attempt, Payment *out);
 
 enum status
 payments_charge(struct request *rq, const ChargeRequest *in, Payment *out)
@@ -57,20 +52,18 @@ payments_charge(struct request *rq, const ChargeRequest *in, Payment *out)
         return tell_standing(rq, in, &PAYMENTS_TOO_LATE,
                              "the order's stock is not reserved for long enough", out);
 
-    const struct provider *provider;
-    void *state;
     MethodRow *method;
     enum slot slot = take_slot(rq, in->attempt_id);
     if (slot == SLOT_BUSY)
         return tell_standing(rq, in, &PAYMENTS_UNRESOLVED, "the attempt is being made", out);
-    st = begin(rq, in, slot == SLOT_TAKEN, &provider, &state, &method);
+    st = begin(rq, in, slot == SLOT_TAKEN, &method);
     if (st == ALREADY_EXISTS || st == NOT_FOUND)
         st = tell_again(rq, in, slot, out);
     else if (st == OK && slot == SLOT_TAKEN)
-        st = settle_and_ask(rq, row_of(rq, in, provider->name), provider, state, method->token,
+        st = settle_and_ask(rq, row_of(rq, in, method->provider), method->token,
                             provider_timeout_us(rq), out);
     else if (st == OK) /* too many wait for their provider: the job asks it when it can */
-        fill(rq, row_of(rq, in, provider->name), out);
+        fill(rq, row_of(rq, in, method->provider), out);
     if (slot == SLOT_TAKEN)
         leave_slot(rq, in->attempt_id);
     return st;
@@ -90,20 +83,17 @@ check_charge(struct request *rq, const ChargeRequest *in)
 /* Writes the attempt down.  NOT_FOUND if its method is not there, ALREADY_EXISTS if it or another
  * of the order's is, or the order is closed. */
 static enum status
-begin(struct request *rq, const ChargeRequest *in, bool asked, const struct provider **ret_provider,
-      void **ret_state, MethodRow **ret_method)
+begin(struct request *rq, const ChargeRequest *in, bool asked, MethodRow **ret)
 {
     struct tx *tx = tx_begin(rq);
     MethodRow *method;
     enum status st = asked ? take_method(tx, &method, .id = in->payment_method_id)
                            : find_method(tx, &method, .id = in->payment_method_id);
-    const struct provider *provider =
-        st == OK ? provider_named(rq, method->provider, ret_state) : NULL;
-    if (st == OK && !provider)
+    if (st == OK && !provider_known(rq, method->provider))
         st = fail(rq, &PAYMENTS_NO_SUCH_PROVIDER, "there is no provider \"%s\"", method->provider);
     if (st == OK &&
         add_attempt(tx, .id = in->attempt_id, .order_id = in->order_id,
-                    .payment_method_id = in->payment_method_id, .provider = provider->name,
+                    .payment_method_id = in->payment_method_id, .provider = method->provider,
                     .amount_minor = in->amount->amount, .currency = in->amount->currency,
                     .asked = asked, .hold_until_us = in->hold_until_us,
                     .look_us = asked ? rq->now_us + look_first_us : rq->now_us,
@@ -117,8 +107,7 @@ begin(struct request *rq, const ChargeRequest *in, bool asked, const struct prov
     st = tx_commit(tx);
     if (st)
         return fail_store(rq, st);
-    *ret_provider = provider;
-    *ret_method = method;
+    *ret = method;
     return OK;
 }
 
@@ -176,8 +165,8 @@ refuse(struct request *rq, const ChargeRequest *in, const struct reason *otherwi
 }
 
 static enum status
-settle_and_ask(struct request *rq, const AttemptRow *attempt, const struct provider *provider,
-               void *state, const char *token, int64_t timeout_us, Payment *out)
+settle_and_ask(struct request *rq, const AttemptRow *attempt, const char *token, int64_t timeout_us,
+               Payment *out)
 {
     enum status st = request_settle(rq);
     if (st)
@@ -191,8 +180,8 @@ settle_and_ask(struct request *rq, const AttemptRow *attempt, const struct provi
         .timeout_us = timeout_us,
     };
     struct provider_answer answer;
-    provider_charge(rq, provider, state, &in, &answer);
-    return record(rq, attempt, &answer, out);
+    st = provider_charge(rq, attempt->provider, &in, &answer);
+    return st ? st : record(rq, attempt, &answer, out);
 }
 
 /* Writes an outcome down, unless another was faster: then his is told. */
@@ -358,31 +347,23 @@ attempts_resolve(struct request *rq)
 static enum status
 resolve_one(struct request *rq, const AttemptRow *attempt, Payment *out)
 {
-    void *state;
-    const struct provider *provider = provider_named(rq, attempt->provider, &state);
-    if (!provider)
-        return fail(rq, &PAYMENTS_NO_SUCH_PROVIDER, "there is no provider \"%s\"",
-                    attempt->provider);
-    return attempt->asked ? look_up(rq, attempt, provider, state, out)
-                          : begin_late(rq, attempt, provider, state, out);
+    return attempt->asked ? look_up(rq, attempt, out) : begin_late(rq, attempt, out);
 }
 
 static enum status
-look_up(struct request *rq, const AttemptRow *attempt, const struct provider *provider, void *state,
-        Payment *out)
+look_up(struct request *rq, const AttemptRow *attempt, Payment *out)
 {
     enum status st = request_settle(rq);
     if (st)
         return st;
     struct provider_answer answer;
-    provider_resolve(rq, provider, state, attempt->id, &answer);
-    return record(rq, attempt, &answer, out);
+    st = provider_resolve(rq, attempt->provider, attempt->id, &answer);
+    return st ? st : record(rq, attempt, &answer, out);
 }
 
 /* The provider has not been asked for this one, so that it may still be dropped. */
 static enum status
-begin_late(struct request *rq, const AttemptRow *attempt, const struct provider *provider,
-           void *state, Payment *out)
+begin_late(struct request *rq, const AttemptRow *attempt, Payment *out)
 {
     struct tx *tx = tx_begin(rq);
     MethodRow *method = NULL;
@@ -403,5 +384,5 @@ begin_late(struct request *rq, const AttemptRow *attempt, const struct provider 
         return payment_load(rq, attempt->id, out); /* another process has it */
     if (dropped)
         return record(rq, attempt, &(struct provider_answer){OUTCOME_DECLINED, "", dropped}, out);
-    return settle_and_ask(rq, attempt, provider, state, method->token, job_timeout_us, out);
+    return settle_and_ask(rq, attempt, method->token, job_timeout_us, out);
 }

@@ -20,19 +20,20 @@ struct payments_state {
 
 struct payments_state *payments_state(struct request *rq);
 
-/* The provider of this name and its state, or NULL if this shop has none. */
-const struct provider *provider_named(struct request *rq, const char *name, void **ret_state);
+/* True if this shop has a provider of this name. */
+bool provider_known(struct request *rq, const char *name);
 
 /* How long a provider may take, so that this request still answers in time. */
 int64_t provider_timeout_us(struct request *rq);
 
-/* Asks a provider, off the scheduler's thread where it holds that. */
-void provider_charge(struct request *rq, const struct provider *p, void *state,
-                     const struct provider_charge *in, struct provider_answer *ret);
-void provider_refund(struct request *rq, const struct provider *p, void *state,
-                     const struct provider_refund *in, struct provider_answer *ret);
-void provider_resolve(struct request *rq, const struct provider *p, void *state, const char *key,
-                      struct provider_answer *ret);
+/* Asks the provider of this name, off the scheduler's thread where it holds that.  What it answers,
+ * and be it nothing, is in *ret; NO_SUCH_PROVIDER if it could not be asked. */
+enum status provider_charge(struct request *rq, const char *name, const struct provider_charge *in,
+                            struct provider_answer *ret);
+enum status provider_refund(struct request *rq, const char *name, const struct provider_refund *in,
+                            struct provider_answer *ret);
+enum status provider_resolve(struct request *rq, const char *name, const char *key,
+                             struct provider_answer *ret);
 
 /* The attempt as others see it, or NO_SUCH_PAYMENT. */
 enum status payment_load(struct request *rq, const char *id, Payment *out);

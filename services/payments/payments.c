@@ -13,8 +13,7 @@ static const int64_t method_life_us = DAY_US;
 enum status
 payments_lodge_method(struct request *rq, const LodgeMethodRequest *in, LodgeMethodResponse *out)
 {
-    void *state;
-    if (!provider_named(rq, in->provider, &state))
+    if (!provider_known(rq, in->provider))
         return fail(rq, &PAYMENTS_NO_SUCH_PROVIDER, "there is no provider \"%s\"", in->provider);
     if (text_empty(in->payment_method_id) || text_empty(in->token))
         return fail(rq, &PAYMENTS_NO_SUCH_METHOD, "a payment method has an id and a token");

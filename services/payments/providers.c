@@ -16,7 +16,8 @@ struct question {
     struct provider_answer *ret;
 };
 
-static void ask(struct question *q);
+static const struct provider *find(struct request *rq, const char *name, void **ret_state);
+static enum status ask(struct request *rq, const char *name, struct question *q);
 static void ask_now(void *arg);
 
 struct payments_state *
@@ -25,14 +26,11 @@ payments_state(struct request *rq)
     return service_state(rq, sizeof(struct payments_state));
 }
 
-const struct provider *
-provider_named(struct request *rq, const char *name, void **ret_state)
+bool
+provider_known(struct request *rq, const char *name)
 {
-    struct sandbox *sandbox = payments_state(rq)->sandbox;
-    if (!sandbox || !text_equal(name, sandbox_provider.name))
-        return NULL;
-    *ret_state = sandbox;
-    return &sandbox_provider;
+    void *state;
+    return find(rq, name, &state);
 }
 
 int64_t
@@ -45,41 +43,46 @@ provider_timeout_us(struct request *rq)
     return timeout_us < 0 ? 0 : timeout_us;
 }
 
-void
-provider_charge(struct request *rq, const struct provider *p, void *state,
-                const struct provider_charge *in, struct provider_answer *ret)
+enum status
+provider_charge(struct request *rq, const char *name, const struct provider_charge *in,
+                struct provider_answer *ret)
 {
-    ask(&(struct question){
-        .provider = p, .state = state, .arena = rq->arena, .charge = in, .ret = ret});
+    return ask(rq, name, &(struct question){.charge = in, .ret = ret});
 }
 
-void
-provider_refund(struct request *rq, const struct provider *p, void *state,
-                const struct provider_refund *in, struct provider_answer *ret)
+enum status
+provider_refund(struct request *rq, const char *name, const struct provider_refund *in,
+                struct provider_answer *ret)
 {
-    ask(&(struct question){
-        .provider = p, .state = state, .arena = rq->arena, .refund = in, .ret = ret});
+    return ask(rq, name, &(struct question){.refund = in, .ret = ret});
 }
 
-void
-provider_resolve(struct request *rq, const struct provider *p, void *state, const char *key,
-                 struct provider_answer *ret)
+enum status
+provider_resolve(struct request *rq, const char *name, const char *key, struct provider_answer *ret)
 {
-    ask(&(struct question){.provider = p,
-                           .state = state,
-                           .arena = rq->arena,
-                           .key = key,
-                           .timeout_us = provider_timeout_us(rq),
-                           .ret = ret});
+    return ask(rq, name,
+               &(struct question){.key = key, .timeout_us = provider_timeout_us(rq), .ret = ret});
 }
 
-static void
-ask(struct question *q)
+static const struct provider *
+find(struct request *rq, const char *name, void **ret_state)
 {
+    *ret_state = payments_state(rq)->sandbox;
+    return *ret_state && text_equal(name, sandbox_provider.name) ? &sandbox_provider : NULL;
+}
+
+static enum status
+ask(struct request *rq, const char *name, struct question *q)
+{
+    q->arena = rq->arena;
+    q->provider = find(rq, name, &q->state);
+    if (!q->provider)
+        return fail(rq, &PAYMENTS_NO_SUCH_PROVIDER, "there is no provider \"%s\"", name);
     if (q->provider->blocks)
         fiber_offload(ask_now, q);
     else
         ask_now(q);
+    return OK;
 }
 
 static void

@@ -98,11 +98,6 @@ check_refund(struct request *rq, const AttemptRow *attempt, const RefundRequest 
 static enum status
 drive(struct request *rq, const RefundRow *refund)
 {
-    void *state;
-    const struct provider *provider = provider_named(rq, refund->provider, &state);
-    if (!provider)
-        return fail(rq, &PAYMENTS_NO_SUCH_PROVIDER, "there is no provider \"%s\"",
-                    refund->provider);
     enum status st = request_settle(rq);
     if (st)
         return st;
@@ -114,7 +109,9 @@ drive(struct request *rq, const RefundRow *refund)
         .timeout_us = provider_timeout_us(rq),
     };
     struct provider_answer answer;
-    provider_refund(rq, provider, state, &in, &answer);
+    st = provider_refund(rq, refund->provider, &in, &answer);
+    if (st)
+        return st;
     if (answer.outcome == OUTCOME_UNKNOWN) {
         postpone(rq, refund->id);
         return OK;

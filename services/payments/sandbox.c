@@ -47,6 +47,15 @@ struct movement {
     int64_t refunded_minor; /* of a charge */
 };
 
+/* What somebody asks for. */
+struct wish {
+    enum kind kind;
+    const char *key, *of;
+    int64_t amount_minor;
+    const char *currency;
+    const char *declined; /* why it is not granted, or NULL */
+};
+
 /* The rest of the line. */
 struct circumstance {
     int64_t time_us;
@@ -77,8 +86,7 @@ static bool parse(const char *line, struct movement *ret, struct circumstance *r
 static int index_of(const char *word, const char *const *words, int n);
 static bool plain(const char *word, size_t chars_max);
 static void answer(struct arena *a, const struct movement *m, struct provider_answer *ret);
-static void record(struct sandbox *s, struct arena *a, enum kind kind, const char *key,
-                   const char *of, int64_t amount_minor, const char *currency, const char *declined,
+static void record(struct sandbox *s, struct arena *a, const struct wish *wish,
                    struct provider_answer *ret);
 
 struct sandbox *
@@ -135,8 +143,10 @@ sandbox_charge(void *state, struct arena *a, const struct provider_charge *in,
     bool slow = text_equal(in->token, "slow") && s->slow_us < in->timeout_us;
     if (slow)
         fiber_sleep_us(s->slow_us);
-    record(s, a, KIND_CHARGE, in->key, in->order_id, in->amount_minor, in->currency,
-           decline_of(in->token), ret);
+    record(s, a,
+           &(struct wish){KIND_CHARGE, in->key, in->order_id, in->amount_minor, in->currency,
+                          decline_of(in->token)},
+           ret);
     if (text_equal(in->token, "timeout") || (text_equal(in->token, "slow") && !slow)) {
         fiber_sleep_us(in->timeout_us);
         ret->outcome = OUTCOME_UNKNOWN;
@@ -157,7 +167,9 @@ sandbox_refund(void *state, struct arena *a, const struct provider_refund *in,
     else if (strcmp(charge->currency, in->currency) != 0 ||
              in->amount_minor > charge->amount_minor - charge->refunded_minor)
         declined = "more_than_captured";
-    record(s, a, KIND_REFUND, in->key, in->charge_key, in->amount_minor, in->currency, declined,
+    record(s, a,
+           &(struct wish){KIND_REFUND, in->key, in->charge_key, in->amount_minor, in->currency,
+                          declined},
            ret);
 }
 
@@ -166,43 +178,41 @@ sandbox_resolve(void *state, struct arena *a, const char *key, int64_t timeout_u
                 struct provider_answer *ret)
 {
     (void)timeout_us;
-    record(state, a, KIND_VOID, key, "-", 0, "XXX", "voided", ret);
+    record(state, a, &(struct wish){KIND_VOID, key, "-", 0, "XXX", "voided"}, ret);
 }
 
 /* Moves the money of key, or tells the movement that it was used for before. */
 static void
-record(struct sandbox *s, struct arena *a, enum kind kind, const char *key, const char *of,
-       int64_t amount_minor, const char *currency, const char *declined,
-       struct provider_answer *ret)
+record(struct sandbox *s, struct arena *a, const struct wish *wish, struct provider_answer *ret)
 {
     *ret = (struct provider_answer){OUTCOME_UNKNOWN, "", ""};
     if (!ready(s))
         return;
-    const struct movement *known = find(s, key);
+    const struct movement *known = find(s, wish->key);
     if (known) {
         answer(a, known, ret);
-        if (kind == KIND_VOID && known->kind == KIND_VOID)
+        if (wish->kind == KIND_VOID && known->kind == KIND_VOID)
             ret->outcome = OUTCOME_ABSENT;
         return;
     }
-    if (!plain(key, KEY_CHARS_MAX) || !plain(of, KEY_CHARS_MAX) ||
-        !plain(currency, CURRENCY_CHARS)) {
+    if (!plain(wish->key, KEY_CHARS_MAX) || !plain(wish->of, KEY_CHARS_MAX) ||
+        !plain(wish->currency, CURRENCY_CHARS)) {
         *ret = (struct provider_answer){OUTCOME_DECLINED, "", "bad_request"};
         return;
     }
-    struct movement m = {.kind = (uint8_t)kind, .amount_minor = amount_minor};
-    m.outcome = declined              ? OUTCOME_DECLINED
-                : kind == KIND_REFUND ? OUTCOME_REFUNDED
-                                      : OUTCOME_CAPTURED;
-    m.reason = (uint8_t)(declined ? index_of(declined, reasons, REASONS) : 0);
-    strcpy(m.key, key);
-    strcpy(m.currency, currency);
+    struct movement m = {.kind = (uint8_t)wish->kind, .amount_minor = wish->amount_minor};
+    m.outcome = wish->declined              ? OUTCOME_DECLINED
+                : wish->kind == KIND_REFUND ? OUTCOME_REFUNDED
+                                            : OUTCOME_CAPTURED;
+    m.reason = (uint8_t)(wish->declined ? index_of(wish->declined, reasons, REASONS) : 0);
+    memcpy(m.key, wish->key, strlen(wish->key) + 1);
+    memcpy(m.currency, wish->currency, strlen(wish->currency) + 1);
     struct circumstance how = {.time_us = env.now_us()};
-    strcpy(how.of, of);
+    memcpy(how.of, wish->of, strlen(wish->of) + 1);
     if (!append(s, &m, &how))
         return;
     answer(a, &m, ret);
-    if (kind == KIND_VOID)
+    if (wish->kind == KIND_VOID)
         ret->outcome = OUTCOME_ABSENT;
 }
 
