@@ -177,6 +177,7 @@ store_order(struct request *rq, const struct checkout *c, const Order *order,
     for (size_t i = 0; i < order->n_lines; i++) {
         const PricedLine *line = order->lines[i];
         add_line(tx, .order_id = order->id, .line_no = (int64_t)i + 1, .sku = line->sku,
+                 .ticket_type_id = line->ticket_type_id, .event_id = line->event_id,
                  .product_id = line->product_id, .title = line->title, .quantity = line->quantity,
                  .price_minor = line->price->amount, .total_minor = line->total->amount,
                  .currency = line->price->currency);

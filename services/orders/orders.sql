@@ -13,12 +13,12 @@ VALUES (:id, :checkout_id, :user_id, 'AWAITING_PAYMENT', :total_minor, :currency
     :ship_postal_code, :ship_country, :payment_id, 'pending', :created_at_us, :pay_by_us, :due_us,
     1);
 
--- add_line(order_id text, line_no int, sku text, product_id text?, title text, quantity int,
---     price_minor int, total_minor int, currency text)
-INSERT INTO orders_line (order_id, line_no, sku, product_id, title, quantity, price_minor,
-    total_minor, currency)
-VALUES (:order_id, :line_no, :sku, :product_id, :title, :quantity, :price_minor, :total_minor,
-    :currency);
+-- add_line(order_id text, line_no int, sku text?, ticket_type_id text?, event_id text?,
+--     product_id text?, title text, quantity int, price_minor int, total_minor int, currency text)
+INSERT INTO orders_line (order_id, line_no, sku, ticket_type_id, event_id, product_id, title,
+    quantity, price_minor, total_minor, currency)
+VALUES (:order_id, :line_no, :sku, :ticket_type_id, :event_id, :product_id, :title,
+    :quantity, :price_minor, :total_minor, :currency);
 
 -- find_order(id text) -> Order
 SELECT id, checkout_id, user_id, status, cancel_reason, cancel_note,
@@ -37,7 +37,8 @@ FROM orders_order
 WHERE id = :id;
 
 -- list_lines(order_id text) -> PricedLine[]
-SELECT sku, product_id, title, quantity, price_minor AS "price.amount", currency AS "price.currency",
+SELECT sku, ticket_type_id, event_id, product_id, title, quantity,
+    price_minor AS "price.amount", currency AS "price.currency",
     total_minor AS "total.amount", currency AS "total.currency"
 FROM orders_line
 WHERE order_id = :order_id

@@ -38,16 +38,20 @@ CREATE TABLE orders_order (
 CREATE INDEX orders_order_due ON orders_order (due_us) WHERE status = 'AWAITING_PAYMENT';
 CREATE INDEX orders_order_user ON orders_order (user_id, id) WHERE user_id IS NOT NULL;
 
--- What was ordered, at the price and under the title of that moment.
+-- What was ordered, goods by sku or tickets by their type, at the price and under the title of that
+-- moment.
 CREATE TABLE orders_line (
-    order_id    TEXT   NOT NULL REFERENCES orders_order (id),
-    line_no     BIGINT NOT NULL,
-    sku         TEXT   NOT NULL CHECK (sku <> ''),
-    product_id  TEXT,
-    title       TEXT   NOT NULL,
-    quantity    BIGINT NOT NULL CHECK (quantity > 0),
-    price_minor BIGINT NOT NULL CHECK (price_minor >= 0),
-    total_minor BIGINT NOT NULL CHECK (total_minor = price_minor * quantity),
-    currency    TEXT   NOT NULL,
-    PRIMARY KEY (order_id, line_no)
+    order_id       TEXT   NOT NULL REFERENCES orders_order (id),
+    line_no        BIGINT NOT NULL,
+    sku            TEXT,
+    ticket_type_id TEXT,
+    event_id       TEXT,
+    product_id     TEXT,
+    title          TEXT   NOT NULL,
+    quantity       BIGINT NOT NULL CHECK (quantity > 0),
+    price_minor    BIGINT NOT NULL CHECK (price_minor >= 0),
+    total_minor    BIGINT NOT NULL CHECK (total_minor = price_minor * quantity),
+    currency       TEXT   NOT NULL,
+    PRIMARY KEY (order_id, line_no),
+    CHECK ((sku IS NULL) <> (ticket_type_id IS NULL))
 );
