@@ -138,13 +138,13 @@ static int
 journal_tail(struct operator_link *link, const struct options *options)
 {
     struct arena *a = options->arena;
-    VerifyChainRequest *in = new_verify_chain_request(a);
-    VerifyChainResponse *chain = NULL;
-    int code = ask(link, a, "audit", "VerifyChain", &in->base, &chain);
+    GetHeadRequest *in = new_get_head_request(a);
+    GetHeadResponse *head = NULL;
+    int code = ask(link, a, "audit", "GetHead", &in->base, &head);
     if (code)
         return code;
     int64_t last = options->last ? options->last : TAIL_DEFAULT;
-    int64_t after = chain->last_position > last ? chain->last_position - last : 0;
+    int64_t after = head->position > last ? head->position - last : 0;
     bool more = true;
     while (code == 0 && (more || options->follow)) {
         if (!more)

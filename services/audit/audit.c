@@ -113,6 +113,19 @@ audit_verify_chain(struct request *rq, const VerifyChainRequest *in, VerifyChain
 }
 
 enum status
+audit_get_head(struct request *rq, const GetHeadRequest *in, GetHeadResponse *out)
+{
+    (void)in;
+    struct tx *tx = tx_begin_read(rq);
+    AuditRow *newest;
+    enum status st = find_newest(tx, &newest);
+    tx_end(tx);
+    if (st == OK)
+        out->position = newest->position;
+    return st == NOT_FOUND ? OK : fail_store(rq, st);
+}
+
+enum status
 audit_replay_projections(struct request *rq, const ReplayProjectionsRequest *in,
                          ReplayProjectionsResponse *out)
 {
