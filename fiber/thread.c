@@ -17,8 +17,10 @@ pthread_t
 thread_start(const char *name, void *(*fn)(void *arg), void *arg)
 {
     pthread_t thread;
-    if (!start_thread(name, fn, arg, &thread))
+    if (!start_thread(name, fn, arg, &thread)) {
+        fprintf(stderr, "souk: the thread %s cannot be started\n", name);
         abort();
+    }
     return thread;
 }
 

@@ -108,8 +108,10 @@ perform(struct fetch *f)
     const struct http_fetch *in = f->in;
     char error[CURL_ERROR_SIZE] = "";
     CURL *curl = curl_easy_init();
-    if (!curl)
+    if (!curl) {
+        fprintf(stderr, "souk: libcurl cannot be started\n");
         abort();
+    }
     struct curl_slist *headers = header_list(f);
     int64_t timeout_ms = (in->timeout_us > 0 ? in->timeout_us : timeout_default_us) / 1000;
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);

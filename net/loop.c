@@ -1,6 +1,7 @@
 /* The loop: its thread, what other threads ask of it, and the arenas it reuses. */
 #include <assert.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,8 +28,10 @@ loop_new(void)
               uv_prepare_init(&loop->uv, &loop->before_poll) |
               uv_prepare_start(&loop->before_poll, on_before_poll) |
               pthread_create(&loop->thread, NULL, run, loop);
-    if (bad)
-        abort(); /* out of files or memory before anything has begun */
+    if (bad) { /* out of files or memory before anything has begun */
+        fprintf(stderr, "souk: the event loop cannot be started\n");
+        abort();
+    }
     return loop;
 }
 
