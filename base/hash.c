@@ -10,8 +10,7 @@ _Static_assert(SHA256_BYTES == crypto_hash_sha256_BYTES, "a digest is a digest")
 __attribute__((constructor)) static void
 start_sodium(void)
 {
-    /* ChaCha20 in the process, seeded by the kernel: a call of the kernel for each id shows in the load. */
-    if (randombytes_set_implementation(&randombytes_internal_implementation) || sodium_init() < 0)
+    if (sodium_init() < 0)
         abort();
 }
 
