@@ -7,9 +7,11 @@
 #include "audit.impl.h"
 
 #include "audit/chain.h"
+#include "audit/erase.h"
 #include "audit/personal.h"
 #include "bus/cloudevents.h"
 #include "kit/node.h"
+#include "users.api.h"
 
 enum { VERIFY_ROWS_MAX = 500 };
 
@@ -184,6 +186,8 @@ hear(struct request *rq, struct tx *tx, const struct event *event)
                  .traceparent = row.traceparent, .payload = row.payload,
                  .personal = message_write(rq->arena, &personal->base),
                  .digest = (ProtobufCBinaryData){sizeof digest, digest});
+    if (text_equal(event->topic, person_erased.name))
+        erase_begin(rq, tx, event);
     return tx_status(tx);
 }
 
@@ -314,4 +318,5 @@ const struct service audit_service = {
     .serves = &audit_server,
     .listens = true,
     .hears_all = hear,
+    .jobs = {{"erase", erase_some, 5 * SECOND_US}},
 };

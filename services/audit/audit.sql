@@ -37,3 +37,35 @@ FROM audit_event
 WHERE subject = :subject AND (:topic = '' OR topic = :topic) AND position > :after
 ORDER BY position
 LIMIT :rows;
+
+-- list_personal(after int, upto int, rows int) -> AuditRow[]
+SELECT position, subject, personal
+FROM audit_event
+WHERE position > :after AND position <= :upto AND LENGTH(personal) > 0
+ORDER BY position
+LIMIT :rows;
+
+-- set_personal(position int, personal blob)
+UPDATE audit_event
+SET personal = :personal
+WHERE position = :position;
+
+-- insert_erasure(user_id text, email text, upto int)
+INSERT INTO audit_erasure (user_id, email, upto, done_to)
+VALUES (:user_id, :email, :upto, 0)
+ON CONFLICT DO NOTHING;
+
+-- find_erasure() -> Erasure
+SELECT user_id, email, upto, done_to
+FROM audit_erasure
+ORDER BY user_id
+LIMIT 1;
+
+-- move_erasure(user_id text, done_to int)
+UPDATE audit_erasure
+SET done_to = :done_to
+WHERE user_id = :user_id;
+
+-- delete_erasure(user_id text)
+DELETE FROM audit_erasure
+WHERE user_id = :user_id;

@@ -7,6 +7,8 @@
  */
 #include "auth.impl.h"
 
+#include "auth/checkout.h"
+#include "auth/credentials.h"
 #include "auth/key_file.h"
 #include "auth/sessions.h"
 #include "auth/state.h"
@@ -15,7 +17,7 @@
 #include "base/env.h"
 #include "base/hash.h"
 
-enum { PASSWORD_CHARS_MIN = 8 };
+enum { DELAYED_FAILURES_MIN = 3 }; /* from here on a no takes longer each time */
 #define GUEST_TOKEN_LIFE_US (90 * DAY_US)
 #define ANSWER_TIME_US      (SECOND_US / 2) /* what must be left of a deadline when a hash begins */
 
@@ -25,9 +27,11 @@ static enum status look_up(struct request *rq, const char *email, int64_t *ret_f
                            Credential **ret);
 static enum status refuse(struct request *rq, const char *email, const struct reason *why,
                           const char *reason);
-static enum status open_session(struct request *rq, const Credential *account, struct session *ret);
-static enum status hash_in_turn(struct request *rq, const char *password, const char **ret);
-static const char *identifier_hash(struct request *rq, const char *email);
+static void delay_refusal(int64_t failures);
+static enum status let_in(struct request *rq, const Credential *account, const char *method,
+                          LoginResponse *out);
+static enum status open_session(struct request *rq, const Credential *account, const char *method,
+                                struct session *ret);
 static enum status session_checked(struct request *rq, const struct token_claims *claims);
 
 enum status
@@ -38,26 +42,22 @@ auth_login(struct request *rq, const LoginRequest *in, LoginResponse *out)
     if (st)
         return st;
     note(rq, "user_id", account->user_id);
-    UserRoles *has;
-    st = call_authz_get_user_roles(rq, &has, .user_id = account->user_id);
-    if (st)
-        return st;
-    struct session session;
-    st = open_session(rq, account, &session);
-    if (st)
-        return st;
+    st = let_in(rq, account, "password", out);
+    if (st == OK)
+        metric_add("souk_logins_total", "result=\"ok\"", 1);
+    return st;
+}
 
-    metric_add("souk_logins_total", "result=\"ok\"", 1);
-    out->user = new_auth_user(rq->arena);
-    out->user->id = account->user_id;
-    out->user->email = account->email;
-    out->user->name = account->name;
-    out->user->roles = has->roles;
-    out->user->n_roles = has->n_roles;
-    out->access_token = session_access_token(rq, &session);
-    out->refresh_token = session.refresh_token;
-    out->expires_in = ACCESS_TOKEN_LIFE_US / SECOND_US;
-    return OK;
+enum status
+auth_open_session(struct request *rq, const OpenSessionRequest *in, LoginResponse *out)
+{
+    Credential *account;
+    struct tx *tx = tx_begin_read(rq);
+    enum status st = find_credential_of(tx, &account, .user_id = in->user_id);
+    tx_end(tx);
+    if (st == NOT_FOUND)
+        return fail(rq, &AUTH_NO_SUCH_ACCOUNT, "there is no open account %s", in->user_id);
+    return st ? fail_store(rq, st) : let_in(rq, account, in->method, out);
 }
 
 enum status
@@ -103,7 +103,7 @@ enum status
 auth_get_keys(struct request *rq, const GetKeysRequest *in, GetKeysResponse *out)
 {
     (void)in;
-    const char *keys = token_key_set(rq->arena, &auth_state_of(rq)->key);
+    const char *keys = keyring_set(&auth_state_of(rq)->keys, rq->arena);
     out->body.len = strlen(keys);
     out->body.data = arena_copy(rq->arena, keys, out->body.len);
     return OK;
@@ -116,7 +116,9 @@ auth_verify_token(struct request *rq, const VerifyTokenRequest *in, VerifiedToke
     struct token_claims claims;
     uint64_t generation;
     if (!verified_find(&state->verified, rq->arena, in->token, rq->now_us, &claims, &generation)) {
-        if (!token_verify(rq->arena, &state->key, in->token, rq->now_us, &claims))
+        struct token_key key;
+        if (!keyring_find(&state->keys, token_key_id(rq->arena, in->token), &key) ||
+            !token_verify(rq->arena, &key, in->token, rq->now_us, &claims))
             return fail(rq, &AUTH_BAD_TOKEN, "the access token is not valid");
         enum status st = session_checked(rq, &claims);
         if (st)
@@ -135,37 +137,15 @@ auth_issue_guest_token(struct request *rq, const IssueGuestTokenRequest *in,
 {
     if (text_empty(in->order_id))
         return fail_status(rq, INVALID_ARGUMENT, "a guest's token is for an order");
-    out->token = token_sign(rq->arena, &auth_state_of(rq)->key,
+    struct token_key key;
+    keyring_newest(&auth_state_of(rq)->keys, &key);
+    out->token = token_sign(rq->arena, &key,
                             &(struct token_claims){
                                 .order_id = in->order_id,
                                 .issued_at_us = rq->now_us,
                                 .expires_at_us = rq->now_us + GUEST_TOKEN_LIFE_US,
                             });
     return OK;
-}
-
-enum status
-auth_set_credentials(struct request *rq, const SetCredentialsRequest *in, Empty *out)
-{
-    (void)out;
-    if (utf8_length(in->password) < PASSWORD_CHARS_MIN)
-        return fail(rq, &AUTH_WEAK_PASSWORD, "a password takes at least %d characters",
-                    PASSWORD_CHARS_MIN);
-    const char *hash = NULL;
-    enum status st = hash_in_turn(rq, in->password, &hash);
-    if (st)
-        return st;
-
-    struct tx *tx = tx_begin(rq);
-    set_credential(tx, .user_id = in->user_id, .email = text_lower(rq->arena, in->email),
-                   .name = in->name, .password_hash = hash, .updated_at_us = rq->now_us);
-    bool revoked = session_revoke(rq, tx, in->user_id, "", "the password was set");
-    st = tx_commit(tx);
-    if (st == ALREADY_EXISTS)
-        return fail(rq, &AUTH_EMAIL_TAKEN, "another account has this e-mail");
-    if (st)
-        return fail_store(rq, st);
-    return revoked ? session_forget(rq, in->user_id, "") : OK;
 }
 
 /* Another process may have revoked it. */
@@ -185,16 +165,26 @@ make_identifier_key(struct arena *a)
     return hex_encode(a, key, sizeof key);
 }
 
+/* The job that gives an old key a successor. */
+static enum status
+tend_keys(struct request *rq)
+{
+    const char *why;
+    enum status st = keyring_tend(&auth_state_of(rq)->keys, rq->arena, node_data_dir(rq->node),
+                                  rq->now_us, GUEST_TOKEN_LIFE_US, &why);
+    return st ? fail_status(rq, st, "%s", why) : OK;
+}
+
 static enum status
 start(struct request *rq)
 {
     struct auth_state *state = auth_state_of(rq);
-    const char *dir = node_data_dir(rq->node), *jwk, *secret, *why;
-    if (key_file_open(rq->arena, dir, "auth-es256.json", token_key_make, &jwk, &why) ||
-        key_file_open(rq->arena, dir, "auth-identifiers.key", make_identifier_key, &secret, &why))
+    const char *dir = node_data_dir(rq->node), *secret, *why;
+    enum status st = tend_keys(rq);
+    if (st)
+        return st;
+    if (key_file_open(rq->arena, dir, "auth-identifiers.key", make_identifier_key, &secret, &why))
         return fail_status(rq, FAILED_PRECONDITION, "%s", why);
-    if (!token_key_read(jwk, &state->key))
-        return fail_status(rq, FAILED_PRECONDITION, "%s/keys/auth-es256.json is no P-256 key", dir);
     sha256(secret, strlen(secret), state->identifier_key);
     return OK;
 }
@@ -218,6 +208,8 @@ prove(struct request *rq, const char *email, const char *password, Credential **
     hashers_leave(hashers);
     if (st == OK)
         *ret = account;
+    else if (failed_with(rq, &AUTH_BAD_CREDENTIALS))
+        delay_refusal(failures);
     return st;
 }
 
@@ -247,52 +239,80 @@ refuse(struct request *rq, const char *email, const struct reason *why, const ch
                             .identifier_hash = identifier, .at_us = rq->now_us);
     publish_failed_login_attempt(rq, tx, .identifier_hash = identifier, .reason = reason,
                                  .ip = rq->caller.ip);
+    int64_t oldest_us = rq->now_us;
+    if (throttled)
+        oldest_failed_login(tx, &oldest_us, .identifier_hash = identifier,
+                            .after_us = rq->now_us - THROTTLE_WINDOW_US);
     enum status st = tx_commit(tx);
     if (st)
         return fail_store(rq, st);
 
     metric_add("souk_logins_total", throttled ? "result=\"throttled\"" : "result=\"failed\"", 1);
-    if (throttled)
+    if (throttled) {
+        int64_t wait_us = oldest_us + THROTTLE_WINDOW_US - rq->now_us;
+        fail_extra(rq, "retry_after_s",
+                   arena_printf(rq->arena, "%lld", (long long)(wait_us / SECOND_US + 1)));
         return fail(rq, why, "%d logins failed within %d minutes; try again later",
                     LOGIN_FAILURES_MAX, (int)(THROTTLE_WINDOW_US / MINUTE_US));
+    }
     return fail(rq, why, "e-mail or password is wrong");
 }
 
+/* Twice as long after each failure.  Told alike for e-mails known and unknown, and not while a
+ * place at the hashers is taken. */
+static void
+delay_refusal(int64_t failures)
+{
+    if (failures >= DELAYED_FAILURES_MIN) {
+        int64_t delay_us = (25 * MILLISECOND_US) << (failures - DELAYED_FAILURES_MIN);
+        fiber_sleep_us(delay_us < SECOND_US ? delay_us : SECOND_US);
+    }
+}
+
+/* A new session, and what its client is told. */
 static enum status
-open_session(struct request *rq, const Credential *account, struct session *ret)
+let_in(struct request *rq, const Credential *account, const char *method, LoginResponse *out)
+{
+    UserRoles *has;
+    enum status st = call_authz_get_user_roles(rq, &has, .user_id = account->user_id);
+    if (st)
+        return st;
+    struct session session;
+    st = open_session(rq, account, method, &session);
+    if (st)
+        return st;
+
+    out->user = new_auth_user(rq->arena);
+    out->user->id = account->user_id;
+    out->user->email = account->email;
+    out->user->name = account->name;
+    out->user->roles = has->roles;
+    out->user->n_roles = has->n_roles;
+    out->access_token = session_access_token(rq, &session);
+    out->refresh_token = session.refresh_token;
+    out->expires_in = ACCESS_TOKEN_LIFE_US / SECOND_US;
+    return OK;
+}
+
+/* The account may have been shut while its password was compared. */
+static enum status
+open_session(struct request *rq, const Credential *account, const char *method, struct session *ret)
 {
     struct tx *tx = tx_begin(rq);
+    Credential *still;
+    enum status st = find_credential_of(tx, &still, .user_id = account->user_id);
+    if (st || !text_equal(still->password_hash, account->password_hash)) {
+        tx_end(tx);
+        return st && st != NOT_FOUND ? fail_store(rq, st)
+                                     : fail(rq, &AUTH_BAD_CREDENTIALS, "the account has changed");
+    }
     session_open(rq, tx, account->user_id, ret);
     forget_failed_logins(tx, .identifier_hash = identifier_hash(rq, account->email));
     publish_user_authenticated(rq, tx, .user_id = account->user_id, .name = account->name,
                                .context = "login");
-    publish_user_logged_in(rq, tx, .user_id = account->user_id, .method = "password",
+    publish_user_logged_in(rq, tx, .user_id = account->user_id, .method = method,
                            .ip = rq->caller.ip, .user_agent = rq->caller.user_agent);
     return fail_store(rq, tx_commit(tx));
-}
-
-static enum status
-hash_in_turn(struct request *rq, const char *password, const char **ret)
-{
-    struct hashers *hashers = &auth_state_of(rq)->hashers;
-    if (hashers_enter(hashers, rq->deadline_us - ANSWER_TIME_US))
-        return fail_status(rq, RESOURCE_EXHAUSTED, "too many passwords are hashed; try again");
-    const char *hash = password_hash(rq->arena, password);
-    hashers_leave(hashers);
-    if (!hash)
-        return fail_status(rq, RESOURCE_EXHAUSTED, "there is no memory to hash a password");
-    *ret = hash;
-    return OK;
-}
-
-/* What stands for an e-mail where it must not be read: it cannot be guessed without the key. */
-static const char *
-identifier_hash(struct request *rq, const char *email)
-{
-    const struct auth_state *state = auth_state_of(rq);
-    uint8_t digest[SHA256_BYTES];
-    hmac_sha256(state->identifier_key, sizeof state->identifier_key, email, strlen(email), digest);
-    return hex_encode(rq->arena, digest, sizeof digest / 2);
 }
 
 /* A guest's token stands alone; a user's is worth what its session is. */
@@ -315,8 +335,13 @@ const struct service auth_service = {
     .name = "auth",
     .serves = &auth_server,
     .calls = {&authz_rpcs},
-    .publishes = {&user_authenticated, &user_logged_in, &failed_login_attempt, &session_revoked},
-    .subscribes = {{subscribe(session_revoked, on_session_revoked), .broadcast = true}},
-    .jobs = {{"clean", sessions_clean, 10 * MINUTE_US}},
+    .publishes = {&user_authenticated, &user_logged_in, &failed_login_attempt, &session_revoked,
+                  &password_reset_requested, &auth_checkout_failed},
+    .subscribes = {{subscribe(user_checkout, checkout_verify)},
+                   {subscribe(profile_updated, credentials_on_profile_updated)},
+                   {subscribe(user_disabled, credentials_on_user_disabled)},
+                   {subscribe(person_erased, credentials_on_person_erased)},
+                   {subscribe(session_revoked, on_session_revoked), .broadcast = true}},
+    .jobs = {{"clean", sessions_clean, 10 * MINUTE_US}, {"tend_keys", tend_keys, HOUR_US}},
     .start = start,
 };

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "auth/key_file.h"
+#include "auth/keyring.h"
 #include "auth/password.h"
 #include "auth/token.h"
 #include "auth/verified.h"
@@ -244,7 +245,7 @@ TEST(a_key_is_known_by_its_thumbprint_and_only_its_public_half_is_told)
     check(token_key_read(json, &key) && token_key_read(json, &again));
     check_text(again.id, key.id);
     check_int((long long)strlen(key.id), KEY_ID_CHARS);
-    const char *set = token_key_set(a, &key);
+    const char *set = token_key_set(a, &key, 1);
     check(strstr(set, key.id) && strstr(set, "\"use\":\"sig\"") && !strstr(set, "\"d\""));
     static const char *const none[] = {"", "{}", "[]", "{\"kty\":\"oct\",\"k\":\"AAAA\"}"};
     for (size_t i = 0; i < count_of(none); i++)
@@ -462,5 +463,36 @@ TEST(a_full_disk_leaves_no_half_key)
     struct stat st;
     check(stat(arena_printf(a, "%s/keys/k", dir), &st) != 0);
     check_int(key_file_open(a, dir, "k", make_text, &text, &why), OK);
+    arena_free(a);
+}
+
+TEST(an_old_key_gets_a_successor_and_verifies_until_its_tokens_have_expired)
+{
+    struct arena *a = arena_new();
+    const char *dir = test_dir(), *why = "";
+    struct keyring ring = {.n = 0};
+    struct token_key first, newest, found;
+    check_int(keyring_tend(&ring, a, dir, now_us, 90 * DAY_US, &why), OK);
+    keyring_newest(&ring, &first);
+    check_int(keyring_tend(&ring, a, dir, now_us + KEY_AGE_MAX_US, 90 * DAY_US, &why), OK);
+    keyring_newest(&ring, &newest);
+    check_text(newest.id, first.id);
+
+    int64_t later_us = now_us + KEY_AGE_MAX_US + SECOND_US;
+    check_int(keyring_tend(&ring, a, dir, later_us, 90 * DAY_US, &why), OK);
+    keyring_newest(&ring, &newest);
+    check(strcmp(newest.id, first.id) != 0);
+    check(keyring_find(&ring, first.id, &found) && keyring_find(&ring, newest.id, &found));
+    check(strstr(keyring_set(&ring, a), first.id) && strstr(keyring_set(&ring, a), newest.id));
+
+    struct keyring again = {.n = 0}; /* as after a restart */
+    check_int(keyring_tend(&again, a, dir, later_us + 90 * DAY_US, 90 * DAY_US, &why), OK);
+    check_int((long long)again.n, 2);
+    keyring_newest(&again, &found);
+    check_text(found.id, newest.id);
+    check_int(keyring_tend(&again, a, dir, later_us + 90 * DAY_US + SECOND_US, 90 * DAY_US, &why),
+              OK);
+    check(!keyring_find(&again, first.id, &found)); /* and the third signs */
+    check_int((long long)again.n, 2);
     arena_free(a);
 }

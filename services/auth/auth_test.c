@@ -22,6 +22,11 @@ static const char *verify(struct world *w, const char *token, int64_t later_us,
 static const char *set_credentials(struct world *w, const char *user_id, const char *email,
                                    const char *new_password);
 static const char *logout(struct world *w, const VerifiedToken *who);
+static const char *reset_asked(struct world *w, const char *user_id, const char *email,
+                               int64_t later_us, int64_t n);
+static const char *reset_password(struct world *w, const char *token, const char *with,
+                                  int64_t later_us);
+static void tend_keys_much_later(void *world);
 static void clean_much_later(void *world);
 static int64_t count_rows(struct world *w, const char *table);
 
@@ -160,9 +165,9 @@ TEST(a_session_that_nobody_refreshes_expires_and_is_cleaned_up)
     check_text(login(w, ada, "wrong password", &in), "bad_credentials");
     check_text(login(w, "nobody@example.org", "wrong password", &in), "bad_credentials");
     check_text(login(w, ada, password, &in), "");
-    check_text(verify(w, in->access_token, ACCESS_TOKEN_LIFE_US - SECOND_US, &who), "");
+    check_text(verify(w, in->access_token, ACCESS_TOKEN_LIFE_US - MINUTE_US, &who), "");
     check_text(verify(w, in->access_token, ACCESS_TOKEN_LIFE_US + SECOND_US, &who), "bad_token");
-    check_text(refresh(w, in->refresh_token, SESSION_LIFE_US - SECOND_US, &next), "");
+    check_text(refresh(w, in->refresh_token, SESSION_LIFE_US - MINUTE_US, &next), "");
     check_text(refresh(w, next->refresh_token, 2 * SESSION_LIFE_US, &next), "bad_token");
     check_int(count_rows(w, "auth_refresh_token"), 2);
     check_int(count_rows(w, "auth_failed_login"), 1);
@@ -263,6 +268,82 @@ TEST(another_souks_token_is_refused)
     world_free(w);
 }
 
+TEST(a_reset_is_good_once_and_for_an_hour)
+{
+    struct world *w = world_new();
+    const char *user_id = world_staff(w, ada, "admin");
+    LoginResponse *in;
+    const char *late = reset_asked(w, user_id, ada, 0, 1);
+    const char *token = reset_asked(w, user_id, "ADA@example.org", SECOND_US, 2);
+    check(strcmp(late, token) != 0);
+    check_text(reset_password(w, late, "another long one", HOUR_US + SECOND_US), "bad_link");
+    check_text(reset_password(w, token, "short", 0), "weak_password");
+    check_text(reset_password(w, "", "another long one", 0), "bad_link");
+    check_text(reset_password(w, token, "another long one", HOUR_US), "");
+    check_text(reset_password(w, token, "a third long one", HOUR_US), "bad_link");
+    check_text(login(w, ada, password, &in), "bad_credentials");
+    check_text(login(w, ada, "another long one", &in), "");
+    world_free(w);
+}
+
+TEST(a_reset_spends_the_others_of_its_user_and_the_bound_is_told_to_nobody)
+{
+    struct world *w = world_new();
+    const char *user_id = world_staff(w, ada, "admin");
+    const char *first = reset_asked(w, user_id, ada, 0, 1);
+    const char *second = reset_asked(w, user_id, ada, 0, 2);
+    check_text(reset_password(w, second, "another long one", 0), "");
+    check_text(reset_password(w, first, "a third long one", 0), "bad_link");
+    RequestPasswordResetRequest *ask = new_request_password_reset_request(world_arena(w));
+    const char *const emails[] = {ada, "nobody@example.org"};
+    for (int i = 0; i < 20; i++) {
+        ask->email = emails[i % 2];
+        check_text(world_ask(w, "", "auth", "RequestPasswordReset", &ask->base, NULL), "");
+    }
+    check_int(world_events(w, "auth.password_reset_requested", NULL), 5);
+    check_int(count_rows(w, "auth_password_reset"), 10);
+    world_free(w);
+}
+
+TEST(a_shut_account_lets_nobody_in_until_it_is_opened)
+{
+    struct world *w = world_new();
+    const char *user_id = world_staff(w, ada, "admin");
+    LoginResponse *in;
+    RefreshResponse *next;
+    VerifiedToken *who;
+    check_text(login(w, ada, password, &in), "");
+    check_text(verify(w, in->access_token, 0, &who), "");
+    const char *token = reset_asked(w, user_id, ada, 0, 1);
+    ShutAccountRequest *ask = new_shut_account_request(world_arena(w));
+    ask->user_id = user_id;
+    check_text(world_ask(w, "operator", "auth", "ShutAccount", &ask->base, NULL), "");
+    check_text(world_ask(w, "operator", "auth", "ShutAccount", &ask->base, NULL), "");
+    check_text(verify(w, in->access_token, 0, &who), "bad_token");
+    check_text(refresh(w, in->refresh_token, 0, &next), "bad_token");
+    check_text(login(w, ada, password, &in), "bad_credentials");
+    check_text(reset_password(w, token, "another long one", 0), "bad_link");
+    check_text(set_credentials(w, user_id, ada, "another long one"), "");
+    check_text(login(w, ada, "another long one", &in), "");
+    world_free(w);
+}
+
+TEST(tokens_outlive_a_change_of_keys)
+{
+    struct world *w = world_new();
+    world_staff(w, ada, "admin");
+    LoginResponse *in, *again;
+    VerifiedToken *who;
+    check_text(login(w, ada, password, &in), "");
+    world_run(w, "auth", tend_keys_much_later, w);
+    check_text(login(w, ada, password, &again), "");
+    check(strncmp(in->access_token, again->access_token, 60) !=
+          0); /* their headers, with the key */
+    check_text(verify(w, in->access_token, 0, &who), "");
+    check_text(verify(w, again->access_token, 0, &who), "");
+    world_free(w);
+}
+
 TEST(no_secret_is_in_any_event)
 {
     struct world *w = world_new();
@@ -272,8 +353,9 @@ TEST(no_secret_is_in_any_event)
     check_text(login(w, ada, "a wrong password", &in), "bad_credentials");
     check_text(login(w, ada, password, &in), "");
 
+    const char *reset = reset_asked(w, in->user->id, ada, 0, 1);
     const char *const secrets[] = {password, "a wrong password", in->access_token,
-                                   in->refresh_token};
+                                   in->refresh_token, reset};
     struct tx_scope scope = {.arena = world_arena(w)};
     struct event *events;
     size_t n;
@@ -358,6 +440,52 @@ logout(struct world *w, const VerifiedToken *who)
     LogoutRequest *in = new_logout_request(world_arena(w));
     enum status st = world_serve(w, &rq, "auth", "Logout", &in->base, NULL);
     return st == OK ? "" : rq.reason ? rq.reason->code : status_name(st);
+}
+
+/* Asks for a reset and gives its link's secret: the n-th of this user's. */
+static const char *
+reset_asked(struct world *w, const char *user_id, const char *email, int64_t later_us, int64_t n)
+{
+    RequestPasswordResetRequest *in = new_request_password_reset_request(world_arena(w));
+    in->email = email;
+    check_text(ask_later(w, later_us, "RequestPasswordReset", &in->base, NULL), "");
+    struct tx_scope scope = {.arena = world_arena(w)};
+    struct event *events;
+    size_t found;
+    check_int(bus_read(node_bus(world_node(w)), &scope, 0, "auth.password_reset_requested", user_id,
+                       100, &events, &found),
+              OK);
+    check_int((long long)found, n);
+    const PasswordResetRequested *asked =
+        (const void *)message_unpack(world_arena(w), DESCRIPTOR_OF_PasswordResetRequested,
+                                     events[found - 1].data.data, events[found - 1].data.len);
+    GetResetLinkRequest *ask = new_get_reset_link_request(world_arena(w));
+    ResetLink *link;
+    ask->reset_id = asked->reset_id;
+    check_text(ask_later(w, 0, "GetResetLink", &ask->base, &link), "");
+    check_text(link->email, ada);
+    return link->token;
+}
+
+static const char *
+reset_password(struct world *w, const char *token, const char *with, int64_t later_us)
+{
+    ResetPasswordRequest *in = new_reset_password_request(world_arena(w));
+    in->token = token;
+    in->password = with;
+    return ask_later(w, later_us, "ResetPassword", &in->base, NULL);
+}
+
+static void
+tend_keys_much_later(void *world)
+{
+    struct request rq = world_request(world, "operator");
+    extern const struct service auth_service;
+    rq.service = &auth_service;
+    rq.now_us += 91 * DAY_US;
+    for (size_t i = 0; i < JOBS_MAX && auth_service.jobs[i].name; i++)
+        if (text_equal(auth_service.jobs[i].name, "tend_keys"))
+            check_int(auth_service.jobs[i].run(&rq), OK);
 }
 
 static void

@@ -5,17 +5,63 @@
 #include "base/env.h"
 #include "base/hash.h"
 
-enum { SECRET_BYTES = 32, CLEAN_ROWS_MAX = 500, CLEAN_ROUNDS_MAX = 100 };
+enum {
+    SECRET_BYTES = 32,
+    CLEAN_ROWS_MAX = 500,
+    CLEAN_ROUNDS_MAX = 100,
+    SESSIONS_MAX = 100, /* told of one user: the newest */
+    AGENT_BYTES_MAX = 300,
+};
 
 static const char *digest_of(struct arena *a, const char *refresh_token);
 static const char *new_refresh_token(struct request *rq, struct tx *tx, const char *session_id);
+static const char *shortened(struct arena *a, const char *user_agent);
+
+enum status
+auth_list_sessions(struct request *rq, const ListSessionsRequest *in, ListSessionsResponse *out)
+{
+    (void)in;
+    struct tx *tx = tx_begin_read(rq);
+    Session **found = NULL;
+    size_t n = 0;
+    enum status st = list_sessions(tx, &found, &n, .user_id = rq->caller.id, .now_us = rq->now_us,
+                                   .limit = SESSIONS_MAX);
+    tx_end(tx);
+    if (st)
+        return fail_store(rq, st);
+    for (size_t i = 0; i < n; i++)
+        found[i]->current = text_equal(found[i]->id, rq->caller.session_id);
+    out->data = found;
+    out->n_data = n;
+    return OK;
+}
+
+/* Another's is as if it were not there. */
+enum status
+auth_end_session(struct request *rq, const EndSessionRequest *in, Empty *out)
+{
+    (void)out;
+    struct tx *tx = tx_begin(rq);
+    int64_t open = 0;
+    enum status st = session_is_open(tx, &open, .session_id = in->id, .user_id = rq->caller.id,
+                                     .now_us = rq->now_us);
+    if (st || open == 0) {
+        tx_end(tx);
+        return st ? fail_store(rq, st)
+                  : fail(rq, &AUTH_NO_SUCH_SESSION, "there is no open session %s", in->id);
+    }
+    session_revoke(rq, tx, rq->caller.id, in->id, "ended by its user");
+    st = tx_commit(tx);
+    return st ? fail_store(rq, st) : session_forget(rq, rq->caller.id, in->id);
+}
 
 void
 session_open(struct request *rq, struct tx *tx, const char *user_id, struct session *ret)
 {
     const char *session_id = id_make(rq->arena, "ses", rq->now_us);
-    insert_session(tx, .session_id = session_id, .user_id = user_id, .created_at_us = rq->now_us,
-                   .expires_at_us = rq->now_us + SESSION_LIFE_US);
+    insert_session(tx, .session_id = session_id, .user_id = user_id, .ip = rq->caller.ip,
+                   .user_agent = shortened(rq->arena, rq->caller.user_agent),
+                   .created_at_us = rq->now_us, .expires_at_us = rq->now_us + SESSION_LIFE_US);
     *ret = (struct session){session_id, user_id, new_refresh_token(rq, tx, session_id)};
 }
 
@@ -70,7 +116,9 @@ session_forget(struct request *rq, const char *user_id, const char *session_id)
 const char *
 session_access_token(struct request *rq, const struct session *session)
 {
-    return token_sign(rq->arena, &auth_state_of(rq)->key,
+    struct token_key key;
+    keyring_newest(&auth_state_of(rq)->keys, &key);
+    return token_sign(rq->arena, &key,
                       &(struct token_claims){
                           .user_id = session->user_id,
                           .session_id = session->session_id,
@@ -87,7 +135,8 @@ sessions_clean(struct request *rq)
         int64_t gone = delete_refresh_tokens(tx, .now_us = rq->now_us, .rows = CLEAN_ROWS_MAX) +
                        delete_sessions(tx, .now_us = rq->now_us, .rows = CLEAN_ROWS_MAX) +
                        delete_failed_logins(tx, .before_us = rq->now_us - THROTTLE_WINDOW_US,
-                                            .rows = CLEAN_ROWS_MAX);
+                                            .rows = CLEAN_ROWS_MAX) +
+                       delete_resets(tx, .now_us = rq->now_us, .rows = CLEAN_ROWS_MAX);
         enum status st = tx_commit(tx);
         if (st || gone == 0)
             return fail_store(rq, st);
@@ -112,4 +161,17 @@ new_refresh_token(struct request *rq, struct tx *tx, const char *session_id)
     insert_refresh_token(tx, .token_hash = digest_of(rq->arena, token), .session_id = session_id,
                          .expires_at_us = rq->now_us + SESSION_LIFE_US);
     return token;
+}
+
+/* Cut between characters. */
+static const char *
+shortened(struct arena *a, const char *user_agent)
+{
+    size_t n = strlen(user_agent);
+    if (n <= AGENT_BYTES_MAX)
+        return user_agent;
+    n = AGENT_BYTES_MAX;
+    while (n > 0 && ((unsigned char)user_agent[n] & 0xc0) == 0x80)
+        n--;
+    return arena_strndup(a, user_agent, n);
 }

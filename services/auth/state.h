@@ -1,13 +1,13 @@
 /* What auth keeps in memory. */
 #pragma once
+#include "auth/keyring.h"
 #include "auth/password.h"
-#include "auth/token.h"
 #include "auth/verified.h"
 #include "kit/kit.h"
 
 struct auth_state {
-    struct token_key key;
-    uint8_t identifier_key[SHA256_BYTES]; /* of the digests that stand for e-mails in events */
+    struct keyring keys;
+    uint8_t identifier_key[SHA256_BYTES]; /* of digests that stand for e-mails, and of links */
     struct hashers hashers;
     struct verified verified;
 };

@@ -19,6 +19,7 @@ static bool header_is_ours(struct arena *a, const struct token_key *key, const c
                            size_t n);
 static bool signature_is_strict(struct arena *a, const char *signature);
 static bool signature_holds(const struct token_key *key, const char *token, size_t n);
+static bool is_pair(const struct token_key *key);
 static bool read_claims(struct arena *a, json_t *payload, struct token_claims *ret);
 static const char *text_of(json_t *object, const char *name);
 static void release_json(void *json);
@@ -57,8 +58,10 @@ token_key_read(const char *json, struct token_key *ret)
         strcpy(key.id, base64url_encode(a, digest, sizeof digest));
         strcpy(key.private_jwk, json);
         strcpy(key.public_jwk, thumb);
-        *ret = key;
+        valid = is_pair(&key);
     }
+    if (valid)
+        *ret = key;
     cjose_jwk_release(usable);
     json_decref(jwk);
     arena_free(a);
@@ -66,11 +69,17 @@ token_key_read(const char *json, struct token_key *ret)
 }
 
 const char *
-token_key_set(struct arena *a, const struct token_key *key)
+token_key_set(struct arena *a, const struct token_key *keys, size_t n)
 {
-    size_t n = strlen(key->public_jwk);
-    return arena_printf(a, "{\"keys\":[%.*s,\"alg\":\"%s\",\"use\":\"sig\",\"kid\":\"%s\"}]}",
-                        (int)n - 1, key->public_jwk, algorithm, key->id);
+    struct text set = text_in(a);
+    text_add(&set, "{\"keys\":[");
+    for (size_t i = 0; i < n; i++) {
+        const char *jwk = keys[i].public_jwk; /* its closing brace comes after what is added */
+        text_printf(&set, "%s%.*s,\"alg\":\"%s\",\"use\":\"sig\",\"kid\":\"%s\"}", i > 0 ? "," : "",
+                    (int)strlen(jwk) - 1, jwk, algorithm, keys[i].id);
+    }
+    text_add(&set, "]}");
+    return set.bytes;
 }
 
 const char *
@@ -108,6 +117,15 @@ token_sign(struct arena *a, const struct token_key *key, const struct token_clai
     cjose_jwk_release(jwk);
     cjose_header_release(header);
     return token;
+}
+
+const char *
+token_key_id(struct arena *a, const char *token)
+{
+    const char *dot = strchr(token, '.');
+    if (!dot || strlen(token) > TOKEN_BYTES_MAX)
+        return "";
+    return text_of(read_part(a, token, (size_t)(dot - token)), "kid");
 }
 
 bool
@@ -171,6 +189,25 @@ signature_holds(const struct token_key *key, const char *token, size_t n)
     bool holds = jwk && jws && cjose_jws_verify(jws, jwk, &err);
     cjose_jws_release(jws);
     cjose_jwk_release(jwk);
+    return holds;
+}
+
+/* What the one half signs, the other verifies: so both are of the curve, and of one another. */
+static bool
+is_pair(const struct token_key *key)
+{
+    cjose_err err;
+    const char *token = NULL;
+    cjose_header_t *header = cjose_header_new(&err);
+    cjose_jwk_t *jwk = cjose_jwk_import(key->private_jwk, strlen(key->private_jwk), &err);
+    bool named = header && jwk && cjose_header_set(header, "alg", algorithm, &err);
+    cjose_jws_t *jws =
+        named ? cjose_jws_sign(jwk, header, (const uint8_t *)type, strlen(type), &err) : NULL;
+    bool holds =
+        jws && cjose_jws_export(jws, &token, &err) && signature_holds(key, token, strlen(token));
+    cjose_jws_release(jws);
+    cjose_jwk_release(jwk);
+    cjose_header_release(header);
     return holds;
 }
 

@@ -28,11 +28,14 @@ struct token_claims {
 const char *token_key_make(struct arena *a);
 /* From what was kept; false if it is no P-256 key pair. */
 bool token_key_read(const char *json, struct token_key *ret);
-/* The public key as a JWK Set (RFC 7517). */
-const char *token_key_set(struct arena *a, const struct token_key *key);
+/* The public keys as a JWK Set (RFC 7517). */
+const char *token_key_set(struct arena *a, const struct token_key *keys, size_t n);
 
 const char *token_sign(struct arena *a, const struct token_key *key,
                        const struct token_claims *claims);
+/* Which key it claims to be signed with: a name to look up among our own, and no more; "" if none.
+ */
+const char *token_key_id(struct arena *a, const char *token);
 /* False for anything that token_sign with this key would not have made, and past its expiry. */
 bool token_verify(struct arena *a, const struct token_key *key, const char *token, int64_t now_us,
                   struct token_claims *ret);

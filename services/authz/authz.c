@@ -19,6 +19,7 @@ static enum status read_roles(struct request *rq, struct tx *tx, const char *use
                               UserRoles *out);
 static const char *granting_role(const UserRoles *who, const char *permission);
 static bool is_staff(const UserRoles *who);
+static bool has_role(const UserRoles *who, const char *role);
 static enum status record(struct request *rq, const AccessQuestion *in, const UserRoles *who,
                           const char *granted_by);
 static enum status record_visitors_denial(struct request *rq, const AccessQuestion *in);
@@ -79,6 +80,71 @@ enum status
 authz_get_user_roles(struct request *rq, const GetUserRolesRequest *in, UserRoles *out)
 {
     return load_roles(rq, in->user_id, out);
+}
+
+enum status
+authz_list_user_roles(struct request *rq, const ListUserRolesRequest *in,
+                      ListUserRolesResponse *out)
+{
+    struct tx *tx = tx_begin_read(rq);
+    out->data = arena_alloc(rq->arena, in->n_user_ids * sizeof *out->data);
+    enum status st = OK;
+    for (size_t i = 0; st == OK && i < in->n_user_ids; i++) {
+        UserRoles *who = new_user_roles(rq->arena);
+        st = read_roles(rq, tx, in->user_ids[i], who);
+        out->data[out->n_data++] = who;
+    }
+    tx_end(tx);
+    return fail_store(rq, st);
+}
+
+/* Looked at and changed in one transaction: two superadmins cannot remove one another. */
+enum status
+authz_set_roles(struct request *rq, const SetRolesRequest *in, UserRoles *out)
+{
+    bool super = false;
+    for (size_t i = 0; i < in->n_roles; i++) {
+        if (!role_known(in->roles[i]))
+            return fail(rq, &AUTHZ_NO_SUCH_ROLE, "there is no role \"%s\"", in->roles[i]);
+        super |= text_equal(in->roles[i], "superadmin");
+    }
+    struct tx *tx = tx_begin(rq);
+    UserRoles had = {0};
+    int64_t others = 0;
+    enum status st = read_roles(rq, tx, in->user_id, &had);
+    if (st == OK)
+        st = count_other_superadmins(tx, &others, .user_id = in->user_id);
+    if (st || (!super && others == 0 && has_role(&had, "superadmin"))) {
+        tx_end(tx);
+        return st ? fail_store(rq, st)
+                  : fail(rq, &AUTHZ_LAST_SUPERADMIN, "this is the last superadmin");
+    }
+    ensure_subject(tx, .user_id = in->user_id);
+    delete_roles(tx, .user_id = in->user_id);
+    for (size_t i = 0; i < in->n_roles; i++)
+        insert_role(tx, .user_id = in->user_id, .role = in->roles[i]);
+    tell_if_changed(rq, tx, in->user_id);
+    st = read_roles(rq, tx, in->user_id, out);
+    enum status committed = tx_commit(tx);
+    return fail_store(rq, committed ? committed : st);
+}
+
+enum status
+authz_list_roles(struct request *rq, const ListRolesRequest *in, ListRolesResponse *out)
+{
+    (void)in;
+    static const char *const roles[] = {"anonymous", "customer", "admin", "superadmin"};
+    enum { ROLES = sizeof roles / sizeof roles[0] };
+    out->data = arena_alloc(rq->arena, ROLES * sizeof *out->data);
+    for (size_t i = 0; i < ROLES; i++) {
+        Role *role = new_role(rq->arena);
+        const char **permissions;
+        role->role = roles[i];
+        role->n_permissions = permissions_of(rq->arena, &roles[i], 1, &permissions);
+        role->permissions = permissions;
+        out->data[out->n_data++] = role;
+    }
+    return OK;
 }
 
 /* Whoever signed up is a customer from the start; staff's roles come by AssignRole. */
@@ -173,6 +239,15 @@ is_staff(const UserRoles *who)
 {
     for (size_t i = 0; i < who->n_roles; i++)
         if (role_is_staff(who->roles[i]))
+            return true;
+    return false;
+}
+
+static bool
+has_role(const UserRoles *who, const char *role)
+{
+    for (size_t i = 0; i < who->n_roles; i++)
+        if (text_equal(who->roles[i], role))
             return true;
     return false;
 }

@@ -25,3 +25,12 @@ SELECT role
 FROM authz_role
 WHERE user_id = :user_id
 ORDER BY role;
+
+-- delete_roles(user_id text)
+DELETE FROM authz_role
+WHERE user_id = :user_id;
+
+-- count_other_superadmins(user_id text) -> int
+SELECT COUNT(*)
+FROM authz_role
+WHERE role = 'superadmin' AND user_id <> :user_id;

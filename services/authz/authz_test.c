@@ -13,6 +13,8 @@ static const char somebody[] = "usr_01j00000000000000000000000";
 
 static AccessAnswer *ask(struct world *w, const char *subject, const char *permission);
 static const char *assign(struct world *w, const char *user_id, const char *role, UserRoles **ret);
+static const char *set_roles(struct world *w, const char *user_id, const char *one,
+                             const char *two);
 static UserRoles *roles_of(struct world *w, const char *user_id);
 static void publish_user_created_as(struct world *w, const char *user_id, const char *origin);
 static void run_report_denials(struct world *w);
@@ -87,6 +89,26 @@ TEST(a_role_is_given_once_and_told_with_all_it_permits)
     check_int(world_events(w, "authz.user_roles_updated", somebody), 2);
     check_text(assign(w, somebody, "emperor", &has), "no_such_role");
     check_text(assign(w, somebody, "anonymous", &has), "no_such_role");
+    world_free(w);
+}
+
+TEST(roles_are_set_as_a_whole_and_the_last_superadmin_stays)
+{
+    struct world *w = world_new();
+    const char *root = world_staff(w, ada, "superadmin");
+    check_text(set_roles(w, root, "admin", NULL), "last_superadmin");
+    check_text(set_roles(w, root, NULL, NULL), "last_superadmin");
+    check_text(roles_of(w, root)->roles[0], "superadmin");
+    check_text(set_roles(w, root, "admin", "superadmin"), "");
+    check_text(set_roles(w, somebody, "superadmin", NULL), "");
+    check_text(set_roles(w, root, "customer", NULL), "");
+    check_int((long long)roles_of(w, root)->n_roles, 1);
+    check(!ask(w, root, "audit.read")->allowed);
+    check_text(set_roles(w, somebody, "admin", NULL), "last_superadmin");
+    check_text(set_roles(w, somebody, "superadmin", "emperor"), "no_such_role");
+    check_int(world_events(w, "authz.user_roles_updated", root), 3);
+    check_text(set_roles(w, root, "customer", NULL), "");
+    check_int(world_events(w, "authz.user_roles_updated", root), 3);
     world_free(w);
 }
 
@@ -224,6 +246,17 @@ assign(struct world *w, const char *user_id, const char *role, UserRoles **ret)
     in->user_id = user_id;
     in->role = role;
     return world_ask(w, "operator", "authz", "AssignRole", &in->base, ret);
+}
+
+static const char *
+set_roles(struct world *w, const char *user_id, const char *one, const char *two)
+{
+    const char *roles[] = {one, two};
+    SetRolesRequest *in = new_set_roles_request(world_arena(w));
+    in->user_id = user_id;
+    in->roles = roles;
+    in->n_roles = !one ? 0 : two ? 2 : 1;
+    return world_ask(w, "operator", "authz", "SetRoles", &in->base, NULL);
 }
 
 static UserRoles *

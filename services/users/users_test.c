@@ -4,12 +4,14 @@
 #include "test/world.h"
 #include "users.api.h"
 
-enum { STATEMENTS = 15 }; /* about as many as CreateStaff runs */
+enum { STATEMENTS = 30 }; /* about as many as SignUp runs */
 
 static const char ada[] = "ada@example.org";
 
 static const char *create(struct world *w, const char *email, const char *password,
                           const char *role, User **ret);
+static const char *sign_up(struct world *w, const char *email, int64_t later_us,
+                           LoginResponse **ret);
 static const char *login(struct world *w, const char *email, const char *password);
 static const char *get(struct world *w, const char *user_id, User **ret);
 
@@ -104,6 +106,56 @@ TEST(a_failing_store_leaves_nothing_that_a_repetition_does_not_mend)
         world_free(w);
     }
     check(refused > 0); /* followers and jobs get some of the failures */
+}
+
+/* Whichever statement fails, whoever tries again gets in, and there is one account and one of each
+ * event. */
+TEST(a_sign_up_that_breaks_off_can_be_repeated)
+{
+    int refused = 0;
+    for (int k = 1; k <= STATEMENTS; k++) {
+        struct world *w = world_new();
+        world_settle(w);
+        LoginResponse *told;
+        store_fail_at(node_store(world_node(w), "users"), k);
+        bool failed = *sign_up(w, ada, 0, &told) != 0;
+        store_fail_at(node_store(world_node(w), "users"), 0);
+        if (failed &&
+            *login(w, ada, "long enough")) /* where only the answer was lost, it is there */
+            check_text(sign_up(w, ada, MINUTE_US, &told), "");
+        refused += failed;
+        check_text(login(w, ada, "long enough"), "");
+        check_text(sign_up(w, ada, 2 * MINUTE_US, &told), "email_taken");
+        world_settle(w);
+        check_int(world_events(w, "users.user_created", NULL), 1);
+        check_int(world_events(w, "users.user_registered", NULL), 1);
+        world_free(w);
+    }
+    check(refused > 0);
+}
+
+TEST(two_who_sign_up_with_one_e_mail_do_not_get_each_others_account)
+{
+    struct world *w = world_new();
+    LoginResponse *told;
+    check_text(sign_up(w, ada, 0, &told), "");
+    check_text(sign_up(w, "ADA@example.org", 0, &told), "email_taken");
+    check_text(sign_up(w, "bob@example.org", 0, &told), "");
+    check_text(told->user->email, "bob@example.org");
+    check_text(told->user->roles[0], "customer");
+    world_free(w);
+}
+
+static const char *
+sign_up(struct world *w, const char *email, int64_t later_us, LoginResponse **ret)
+{
+    SignUpRequest *in = new_sign_up_request(world_arena(w));
+    in->email = email;
+    in->password = "long enough";
+    struct request rq = world_request(w, "");
+    rq.now_us += later_us;
+    enum status st = world_serve(w, &rq, "users", "SignUp", &in->base, ret);
+    return st == OK ? "" : rq.reason ? rq.reason->code : status_name(st);
 }
 
 static const char *
