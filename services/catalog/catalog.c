@@ -30,7 +30,8 @@ static void hand_out_variants(struct request *rq, ProductRow **rows, size_t n,
                               VariantRow **variants, size_t n_variants);
 static void hand_out_images(struct request *rq, ProductRow **rows, size_t n, ImageRow **images,
                             size_t n_images);
-static enum status read_prices(struct request *rq, const PriceLinesRequest *in, PricedLine **lines);
+static enum status read_prices(struct request *rq, const PriceLinesRequest *in, PricedLine **lines,
+                               size_t *ret_n);
 
 enum status
 catalog_list_products(struct request *rq, const ListProductsRequest *in, ListProductsResponse *out)
@@ -92,23 +93,17 @@ catalog_price_lines(struct request *rq, const PriceLinesRequest *in, PriceLinesR
     if (in->n_lines > PRICED_LINES_MAX)
         return fail(rq, &CATALOG_BAD_LINE, "%zu lines, %d at most", in->n_lines, PRICED_LINES_MAX);
     PricedLine **lines = arena_alloc(rq->arena, in->n_lines * sizeof *lines);
-    enum status st = read_prices(rq, in, lines);
+    size_t n = 0;
+    enum status st = read_prices(rq, in, lines, &n);
     if (st)
         return st;
-    for (size_t i = 0; i < in->n_lines; i++)
-        if (!price_line(rq->arena, lines[i], in->lines[i]->quantity)) {
-            fail_at(rq, arena_printf(rq->arena, "/lines/%zu/quantity", i), "too_large", -1,
-                    "%lld of %s cost too much", (long long)in->lines[i]->quantity, lines[i]->sku);
-            return fail(rq, &CATALOG_TOTAL_TOO_LARGE, "the total is too large");
-        }
-    enum sum sum =
-        price_sum(rq->arena, lines, in->n_lines, setting(rq->node, "currency"), &out->total);
+    enum sum sum = price_sum(rq->arena, lines, n, setting(rq->node, "currency"), &out->total);
     if (sum == SUM_MIXED)
         return fail(rq, &CATALOG_MIXED_CURRENCIES, "the lines are priced in several currencies");
     if (sum == SUM_TOO_LARGE)
         return fail(rq, &CATALOG_TOTAL_TOO_LARGE, "the total is too large");
     out->lines = lines;
-    out->n_lines = in->n_lines;
+    out->n_lines = n;
     return OK;
 }
 
@@ -199,12 +194,12 @@ hand_out_images(struct request *rq, ProductRow **rows, size_t n, ImageRow **imag
     }
 }
 
-/* One price for each line, or all lines named that are not for sale here. */
+/* A price for each line, or all lines named that are not for sale here; left out, if so asked. */
 static enum status
-read_prices(struct request *rq, const PriceLinesRequest *in, PricedLine **lines)
+read_prices(struct request *rq, const PriceLinesRequest *in, PricedLine **lines, size_t *ret_n)
 {
     struct tx *tx = tx_begin_read(rq);
-    size_t unknown = 0, bad = 0;
+    size_t unknown = 0, bad = 0, large = 0, n = 0;
     for (size_t i = 0; i < in->n_lines; i++) {
         const Line *line = in->lines[i];
         if (line->quantity < 1) {
@@ -215,10 +210,16 @@ read_prices(struct request *rq, const PriceLinesRequest *in, PricedLine **lines)
             unknown++;
             fail_at(rq, arena_printf(rq->arena, "/lines/%zu/ticket_type_id", i), "no_such_sku", -1,
                     "\"%s\" is not for sale", line->ticket_type_id);
-        } else if (price_of(tx, &lines[i], .sku = line->sku) == NOT_FOUND) {
+        } else if (price_of(tx, &lines[n], .sku = line->sku) == NOT_FOUND) {
+            if (in->leave_out)
+                continue;
             unknown++;
             fail_at(rq, arena_printf(rq->arena, "/lines/%zu/sku", i), "no_such_sku", -1,
                     "there is no sku %s", line->sku);
+        } else if (tx_status(tx) == OK && !price_line(rq->arena, lines[n++], line->quantity)) {
+            large++;
+            fail_at(rq, arena_printf(rq->arena, "/lines/%zu/quantity", i), "too_large", -1,
+                    "%lld of %s cost too much", (long long)line->quantity, line->sku);
         }
     }
     enum status st = tx_status(tx);
@@ -230,6 +231,9 @@ read_prices(struct request *rq, const PriceLinesRequest *in, PricedLine **lines)
     if (unknown)
         return fail(rq, &CATALOG_NO_SUCH_SKU, "%zu of %zu lines are not for sale", unknown,
                     in->n_lines);
+    if (large)
+        return fail(rq, &CATALOG_TOTAL_TOO_LARGE, "the total is too large");
+    *ret_n = n;
     return OK;
 }
 
@@ -239,7 +243,8 @@ const struct service catalog_service = {
     .name = "catalog",
     .serves = &catalog_server,
     .calls = {&inventory_rpcs, &authz_rpcs},
-    .publishes = {&product_viewed, &new_product_added, &product_updated, &product_stock_updated},
+    .publishes = {&product_viewed, &new_product_added, &product_updated, &product_stock_updated,
+                  &product_added_to_cart},
     .subscribes = {{subscribe(stock_updated, on_stock_updated), .projection = true}},
     .jobs = {{"views", views_tell, SECOND_US}},
     .projections = projections,

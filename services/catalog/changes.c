@@ -4,8 +4,8 @@
  * The product and its event commit first; then inventory makes what is new of its stock, so that it
  * can be sold when the answer is there.  Should that call not get through, the event repairs it.
  */
+#include "catalog/product_file.h"
 #include "catalog/products.h"
-#include "catalog/shopify.h"
 #include "catalog/words.h"
 
 enum { NAMES_TRIED_MAX = 100 };

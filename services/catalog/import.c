@@ -1,5 +1,5 @@
 /*
- * Imports a Shopify CSV.
+ * Imports the product CSV of another shop's software.
  *
  * The file is read as a whole before anything is written.  Then a few products at a time are
  * written and their stock made, so that no sale waits long; what was written stays if the rest
@@ -9,6 +9,7 @@
 
 #include "catalog/products.h"
 #include "catalog/shopify.h"
+#include "catalog/woocommerce.h"
 #include "catalog/words.h"
 #include "fiber/fiber.h"
 
@@ -16,38 +17,63 @@ enum {
     PRODUCTS_PER_TX = 20,
     SKIPPED_MAX = 1000, /* rows named in an answer */
     SKU_TRIES_MAX = 100,
+    HANDLE_TRIES_MAX = 100,
+    DATE_CHARS = 10,
 };
 
 struct parse {
-    struct arena *arena;
     const ImportRequest *in;
-    const char *currency;
-    struct shopify_file file;
+    file_read_fn *read;
+    struct file_reading reading;
+    struct product_file file;
     int64_t line;
     const char *why;
     bool ok;
 };
 
+static enum status import_file(struct request *rq, const ImportRequest *in, file_read_fn *read,
+                               ImportResponse *out);
 static void parse(void *arg);
-static enum status import_some(struct request *rq, struct shopify_file *file, size_t first,
+static enum status import_some(struct request *rq, struct product_file *file, size_t first,
                                size_t n, ImportResponse *out);
-static void import_product(struct request *rq, struct tx *tx, struct shopify_file *file,
-                           const struct shopify_product *from, struct item_list *items,
+static void import_product(struct request *rq, struct tx *tx, struct product_file *file,
+                           const struct file_product *from, struct item_list *items,
                            ImportResponse *out);
-static Product *merge(struct request *rq, struct tx *tx, struct shopify_file *file,
-                      const struct shopify_product *from, const Product *before, size_t *ret_taken);
-static size_t find_variant(const Product *product, const struct shopify_variant *from);
+static enum status find_product(struct request *rq, struct tx *tx, const struct file_product *from,
+                                Product **ret);
+static bool owns_any(const Product *product, const struct file_product *from);
+static Product *merge(struct request *rq, struct tx *tx, struct product_file *file,
+                      const struct file_product *from, const Product *before, size_t *ret_taken);
+static size_t find_variant(const Product *product, const struct file_variant *from);
 static const char *sku_for(struct request *rq, struct tx *tx, const Product *product,
-                           const struct shopify_variant *from, const char **ret_why);
-static void skip_product(struct request *rq, struct shopify_file *file,
-                         const struct shopify_product *from, const char *why);
+                           const struct file_variant *from, const char **ret_why);
+static void skip_product(struct request *rq, struct product_file *file,
+                         const struct file_product *from, const char *why);
 static int by_line(const void *a, const void *b);
-static void tell_skipped(struct request *rq, struct shopify_file *file, ImportResponse *out);
+static void tell_skipped(struct request *rq, struct product_file *file, ImportResponse *out);
 
 enum status
 catalog_import_shopify(struct request *rq, const ImportRequest *in, ImportResponse *out)
 {
-    struct parse job = {.arena = rq->arena, .in = in, .currency = setting(rq->node, "currency")};
+    return import_file(rq, in, shopify_read, out);
+}
+
+enum status
+catalog_import_woocommerce(struct request *rq, const ImportRequest *in, ImportResponse *out)
+{
+    return import_file(rq, in, woocommerce_read, out);
+}
+
+static enum status
+import_file(struct request *rq, const ImportRequest *in, file_read_fn *read, ImportResponse *out)
+{
+    struct parse job = {.in = in, .read = read};
+    job.reading = (struct file_reading){
+        .arena = rq->arena,
+        .currency = setting(rq->node, "currency"),
+        .today = arena_strndup(rq->arena, time_format(rq->arena, rq->now_us), DATE_CHARS),
+        .file = &job.file,
+    };
     fiber_offload(parse, &job); /* a large file takes long enough for others to notice */
     if (!job.ok)
         return fail(rq, &CATALOG_BAD_FILE, "line %lld: %s", (long long)job.line, job.why);
@@ -67,14 +93,14 @@ static void
 parse(void *arg)
 {
     struct parse *job = arg;
-    job->ok = shopify_read(job->arena, job->in->body.data, job->in->body.len, job->currency,
-                           &job->file, &job->line, &job->why);
+    job->ok =
+        job->read(&job->reading, job->in->body.data, job->in->body.len, &job->line, &job->why);
 }
 
 /* A batch, and its stock; durable when it returns, so that a large file does not run ahead of the
  * disk. */
 static enum status
-import_some(struct request *rq, struct shopify_file *file, size_t first, size_t n,
+import_some(struct request *rq, struct product_file *file, size_t first, size_t n,
             ImportResponse *out)
 {
     struct item_list items = {0};
@@ -89,13 +115,17 @@ import_some(struct request *rq, struct shopify_file *file, size_t first, size_t 
 }
 
 static void
-import_product(struct request *rq, struct tx *tx, struct shopify_file *file,
-               const struct shopify_product *from, struct item_list *items, ImportResponse *out)
+import_product(struct request *rq, struct tx *tx, struct product_file *file,
+               const struct file_product *from, struct item_list *items, ImportResponse *out)
 {
     Product *before = NULL;
-    enum status st = product_load(rq, tx, from->product->handle, &before);
+    enum status st = find_product(rq, tx, from, &before);
     if (st && st != NOT_FOUND)
         return; /* the transaction has failed */
+    if (st == OK && !before) {
+        skip_product(rq, file, from, "no handle could be made that is not taken");
+        return;
+    }
     size_t taken;
     Product *after = merge(rq, tx, file, from, before, &taken);
     if (taken == 0)
@@ -117,10 +147,55 @@ import_product(struct request *rq, struct tx *tx, struct shopify_file *file,
     }
 }
 
+/*
+ * The product that the file means: by its handle.  Where the format has none, by the first sku that
+ * the file gives and somebody has; and if it gives skus that nobody has, it is a new product, whose
+ * handle gives way to those that are taken.  NOT_FOUND if it is new; OK without a product if no
+ * handle was left.
+ */
+static enum status
+find_product(struct request *rq, struct tx *tx, const struct file_product *from, Product **ret)
+{
+    Product *product = from->product;
+    bool given = false;
+    for (size_t i = 0; from->made_handle && i < from->n_variants; i++) {
+        SkuOwner *owner;
+        if (from->variants[i].made_sku)
+            continue;
+        given = true;
+        if (sku_owner(tx, &owner, .sku = from->variants[i].variant->sku) == OK) {
+            product->handle = owner->handle;
+            break;
+        }
+        if (tx_status(tx))
+            return tx_status(tx);
+    }
+    enum status st = product_load(rq, tx, product->handle, ret);
+    if (st || !given || owns_any(*ret, from))
+        return st;
+    const char *made = product->handle;
+    ProductRow *taken;
+    for (int number = 2; st == OK && number <= HANDLE_TRIES_MAX; number++) {
+        product->handle = slug_numbered(rq->arena, made, number, HANDLE_CHARS_MAX);
+        st = get_product_by_handle(tx, &taken, .handle = product->handle);
+    }
+    *ret = NULL;
+    return st;
+}
+
+static bool
+owns_any(const Product *product, const struct file_product *from)
+{
+    for (size_t i = 0; i < from->n_variants; i++)
+        if (!from->variants[i].made_sku && variant_by_sku(product, from->variants[i].variant->sku))
+            return true;
+    return false;
+}
+
 /* before with what the file says in place of what it said, and new variants behind the old. */
 static Product *
-merge(struct request *rq, struct tx *tx, struct shopify_file *file,
-      const struct shopify_product *from, const Product *before, size_t *ret_taken)
+merge(struct request *rq, struct tx *tx, struct product_file *file, const struct file_product *from,
+      const Product *before, size_t *ret_taken)
 {
     Product *after = product_copy(rq->arena, from->product);
     size_t n = before ? before->n_variants : 0;
@@ -136,7 +211,7 @@ merge(struct request *rq, struct tx *tx, struct shopify_file *file,
 
     *ret_taken = 0;
     for (size_t i = 0; i < from->n_variants; i++) {
-        const struct shopify_variant *variant = &from->variants[i];
+        const struct file_variant *variant = &from->variants[i];
         size_t at = find_variant(after, variant);
         const char *why = NULL;
         if (at == after->n_variants) {
@@ -153,7 +228,7 @@ merge(struct request *rq, struct tx *tx, struct shopify_file *file,
             after->variants[at]->compare_at_price = variant->variant->compare_at_price;
         }
         if (why)
-            shopify_skip(rq->arena, file, variant->line, why);
+            file_skip(rq->arena, file, variant->line, why);
         else
             ++*ret_taken;
     }
@@ -163,7 +238,7 @@ merge(struct request *rq, struct tx *tx, struct shopify_file *file,
 /* Which variant of the product the file means, or n_variants: by the sku that it gives; where it
  * gives none by the options, and after these were renamed by the sku that they make. */
 static size_t
-find_variant(const Product *product, const struct shopify_variant *from)
+find_variant(const Product *product, const struct file_variant *from)
 {
     for (size_t i = 0; from->made_sku && i < product->n_variants; i++)
         if (text_equal(product->variants[i]->title, from->variant->title))
@@ -177,8 +252,8 @@ find_variant(const Product *product, const struct shopify_variant *from)
 /* A sku for a variant that is new: the file's own, or the made one, numbered where another product
  * has it. */
 static const char *
-sku_for(struct request *rq, struct tx *tx, const Product *product,
-        const struct shopify_variant *from, const char **ret_why)
+sku_for(struct request *rq, struct tx *tx, const Product *product, const struct file_variant *from,
+        const char **ret_why)
 {
     SkuOwner *owner;
     const char *sku = from->variant->sku;
@@ -198,22 +273,22 @@ sku_for(struct request *rq, struct tx *tx, const Product *product,
 }
 
 static void
-skip_product(struct request *rq, struct shopify_file *file, const struct shopify_product *from,
+skip_product(struct request *rq, struct product_file *file, const struct file_product *from,
              const char *why)
 {
     for (size_t i = 0; i < from->n_variants; i++)
-        shopify_skip(rq->arena, file, from->variants[i].line, why);
+        file_skip(rq->arena, file, from->variants[i].line, why);
 }
 
 static int
 by_line(const void *a, const void *b)
 {
-    const struct shopify_skip *one = a, *other = b;
+    const struct file_skip *one = a, *other = b;
     return (one->line > other->line) - (one->line < other->line);
 }
 
 static void
-tell_skipped(struct request *rq, struct shopify_file *file, ImportResponse *out)
+tell_skipped(struct request *rq, struct product_file *file, ImportResponse *out)
 {
     size_t n = file->n_skipped, told = n < SKIPPED_MAX ? n : SKIPPED_MAX;
     if (n)

@@ -30,12 +30,20 @@ file_bytes(const char *path, size_t *ret_n)
 }
 
 static bool
-read_text(const char *text, struct shopify_file *ret, int64_t *ret_line, const char **ret_why)
+read_bytes(const char *bytes, size_t n, struct product_file *ret, int64_t *ret_line,
+           const char **ret_why)
 {
-    return shopify_read(arena, text, strlen(text), "EUR", ret, ret_line, ret_why);
+    struct file_reading r = {.arena = arena, .currency = "EUR", .today = "2026-11-23", .file = ret};
+    return shopify_read(&r, bytes, n, ret_line, ret_why);
 }
 
-static struct shopify_file
+static bool
+read_text(const char *text, struct product_file *ret, int64_t *ret_line, const char **ret_why)
+{
+    return read_bytes(text, strlen(text), ret, ret_line, ret_why);
+}
+
+static struct product_file
 read_fixture(const char *name)
 {
     const char *root = getenv("SOUK_ROOT");
@@ -43,16 +51,16 @@ read_fixture(const char *name)
     char *bytes = file_bytes(
         arena_printf(arena, "%s/services/catalog/fixtures/%s", root ? root : ".", name), &n);
     check(bytes);
-    struct shopify_file file = {0};
+    struct product_file file = {0};
     int64_t line;
     const char *why = "";
-    if (bytes && !shopify_read(arena, bytes, n, "EUR", &file, &line, &why))
+    if (bytes && !read_bytes(bytes, n, &file, &line, &why))
         check_text(why, "");
     return file;
 }
 
-static const struct shopify_product *
-product_of(const struct shopify_file *file, const char *handle)
+static const struct file_product *
+product_of(const struct product_file *file, const char *handle)
 {
     for (size_t i = 0; i < file->n_products; i++)
         if (strcmp(file->products[i].product->handle, handle) == 0)
@@ -63,7 +71,7 @@ product_of(const struct shopify_file *file, const char *handle)
 TEST(a_file_without_skus_gets_them_from_handles_and_options)
 {
     arena = arena_new();
-    struct shopify_file file = read_fixture("potter.csv");
+    struct product_file file = read_fixture("potter.csv");
     static const struct {
         const char *handle, *sku, *title;
         int64_t price_minor, compare_at_minor, stock;
@@ -81,7 +89,7 @@ TEST(a_file_without_skus_gets_them_from_handles_and_options)
     check_int((long long)file.n_skipped, 0);
     size_t at = 0;
     for (size_t i = 0; i < file.n_products; i++) {
-        const struct shopify_product *product = &file.products[i];
+        const struct file_product *product = &file.products[i];
         for (size_t j = 0; j < product->n_variants; j++, at++) {
             const Variant *variant = product->variants[j].variant;
             check_text(product->product->handle, cases[at].handle);
@@ -102,8 +110,8 @@ TEST(a_file_without_skus_gets_them_from_handles_and_options)
 TEST(html_line_breaks_tags_and_images_come_as_they_were_written)
 {
     arena = arena_new();
-    struct shopify_file file = read_fixture("potter.csv");
-    const struct shopify_product *bowl = product_of(&file, "stoneware-bowl");
+    struct product_file file = read_fixture("potter.csv");
+    const struct file_product *bowl = product_of(&file, "stoneware-bowl");
     check(bowl);
     if (bowl) {
         const Product *product = bowl->product;
@@ -130,7 +138,7 @@ TEST(html_line_breaks_tags_and_images_come_as_they_were_written)
 TEST(a_bad_row_is_named_with_its_line_and_passed_over)
 {
     arena = arena_new();
-    struct shopify_file file = read_fixture("nasty.csv");
+    struct product_file file = read_fixture("nasty.csv");
     static const struct {
         int64_t line;
         const char *reason;
@@ -162,10 +170,10 @@ TEST(a_bad_row_is_named_with_its_line_and_passed_over)
 TEST(what_is_good_beside_bad_rows_is_taken)
 {
     arena = arena_new();
-    struct shopify_file file = read_fixture("nasty.csv");
+    struct product_file file = read_fixture("nasty.csv");
     check_int((long long)file.n_products, 2);
-    const struct shopify_product *lamp = product_of(&file, "good-lamp");
-    const struct shopify_product *chest = product_of(&file, "big-mobel");
+    const struct file_product *lamp = product_of(&file, "good-lamp");
+    const struct file_product *chest = product_of(&file, "big-mobel");
     check(lamp && chest);
     if (lamp && chest) {
         check_int((long long)lamp->n_variants, 1);
@@ -184,7 +192,7 @@ TEST(what_is_good_beside_bad_rows_is_taken)
 TEST(rows_of_a_handle_may_stand_apart)
 {
     arena = arena_new();
-    struct shopify_file file;
+    struct product_file file;
     int64_t line;
     const char *why;
     check(read_text(HEADER "a,Apple,1,,Red,2,\nb,Bread,2,,,1,\na,,1.50,,Green,3,\n", &file, &line,
@@ -199,7 +207,7 @@ TEST(rows_of_a_handle_may_stand_apart)
 TEST(a_made_sku_gives_way_to_a_given_one)
 {
     arena = arena_new();
-    struct shopify_file file;
+    struct product_file file;
     int64_t line;
     const char *why;
     check(read_text(HEADER "a,Apple,1,,Red,2,\na,,1,A-RED,Dark red,2,\n", &file, &line, &why));
@@ -227,7 +235,7 @@ TEST(a_file_that_is_none_is_refused_with_its_place)
     };
     arena = arena_new();
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct shopify_file file;
+        struct product_file file;
         int64_t line = 0;
         const char *why = "";
         check(!read_text(cases[i].text, &file, &line, &why));
@@ -240,7 +248,7 @@ TEST(a_file_that_is_none_is_refused_with_its_place)
 TEST(a_file_of_nothing_but_a_header_has_no_products)
 {
     arena = arena_new();
-    struct shopify_file file;
+    struct product_file file;
     int64_t line;
     const char *why;
     check(read_text(HEADER, &file, &line, &why));
@@ -304,10 +312,10 @@ TEST(the_real_exports_give_forty_products_and_forty_five_variants)
     for (size_t i = 0; folder && i < sizeof cases / sizeof cases[0]; i++) {
         size_t n;
         char *bytes = file_bytes(arena_printf(arena, "%s/%s", folder, cases[i].name), &n);
-        struct shopify_file file = {0};
+        struct product_file file = {0};
         int64_t line;
         const char *why;
-        check(bytes && shopify_read(arena, bytes, n, "EUR", &file, &line, &why));
+        check(bytes && read_bytes(bytes, n, &file, &line, &why));
         long long variants = 0, images = 0;
         for (size_t j = 0; j < file.n_products; j++) {
             variants += (long long)file.products[j].n_variants;

@@ -1,5 +1,6 @@
 #include "catalog/words.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -40,6 +41,14 @@ slug_make(struct arena *a, const char *text, size_t max)
     if (lost || slug.n == 0 || slug.n > max)
         return with_digest(a, slug.bytes, text, max);
     return slug.bytes;
+}
+
+const char *
+slug_keep(struct arena *a, const char *text, size_t max)
+{
+    size_t n = strlen(text);
+    bool is_slug = n <= max && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == n;
+    return is_slug ? text : slug_make(a, text, max);
 }
 
 const char *

@@ -17,6 +17,9 @@ enum {
  */
 const char *slug_make(struct arena *a, const char *text, size_t max);
 
+/* A text that is such a slug already stays as it is ("a--b"); any other becomes one. */
+const char *slug_keep(struct arena *a, const char *text, size_t max);
+
 /* A sku from a product's handle and a variant's options ("" or "Small / Red"). */
 const char *sku_make(struct arena *a, const char *handle, const char *options);
 
