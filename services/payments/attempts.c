@@ -14,6 +14,7 @@ static const int64_t look_first_us = 15 * SECOND_US;
 static const int64_t look_unknown_us = 2 * SECOND_US;
 static const int64_t look_most_us = MINUTE_US;
 static const int64_t job_timeout_us = 3 * SECOND_US;
+static const int64_t look_for_slot_us = 20 * MILLISECOND_US;
 /* Between the provider's deadline and the end of the stock's reservation. */
 static const int64_t hold_margin_us = 2 * SECOND_US;
 
@@ -30,8 +31,6 @@ static enum status refuse(struct request *rq, const ChargeRequest *in,
 static AttemptRow *row_of(struct request *rq, const ChargeRequest *in, const char *provider);
 static enum status settle_and_ask(struct request *rq, const AttemptRow *attempt, const char *token,
                                   int64_t timeout_us, Payment *out);
-static enum status record(struct request *rq, const AttemptRow *attempt,
-                          const struct provider_answer *answer, Payment *out);
 static void postpone(struct request *rq, const AttemptRow *attempt);
 static void publish_outcome(struct request *rq, struct tx *tx, const Payment *payment);
 static void fill(struct request *rq, const AttemptRow *attempt, Payment *out);
@@ -39,6 +38,7 @@ static bool too_late(struct request *rq, int64_t hold_until_us);
 static enum slot take_slot(struct request *rq, const char *attempt_id);
 static void leave_slot(struct request *rq, const char *attempt_id);
 static enum status resolve_one(struct request *rq, const AttemptRow *attempt, Payment *out);
+static task_fn look_at;
 static enum status look_up(struct request *rq, const AttemptRow *attempt, Payment *out);
 static enum status begin_late(struct request *rq, const AttemptRow *attempt, Payment *out);
 
@@ -181,19 +181,18 @@ settle_and_ask(struct request *rq, const AttemptRow *attempt, const char *token,
     };
     struct provider_answer answer;
     st = provider_charge(rq, attempt->provider, &in, &answer);
-    return st ? st : record(rq, attempt, &answer, out);
+    return st ? st : attempt_record(rq, attempt, &answer, out);
 }
 
-/* Writes an outcome down, unless another was faster: then his is told. */
-static enum status
-record(struct request *rq, const AttemptRow *attempt, const struct provider_answer *answer,
-       Payment *out)
+enum status
+attempt_record(struct request *rq, const AttemptRow *attempt, const struct provider_answer *answer,
+               Payment *out)
 {
-    fill(rq, attempt, out);
     if (answer->outcome == OUTCOME_UNKNOWN) {
         postpone(rq, attempt);
-        return OK;
+        return payment_load(rq, attempt->id, out); /* a callback may have told it meanwhile */
     }
+    fill(rq, attempt, out);
     bool captured = answer->outcome == OUTCOME_CAPTURED;
     out->status = captured ? "completed" : "failed";
     out->reason = captured                            ? ""
@@ -285,7 +284,7 @@ take_slot(struct request *rq, const char *attempt_id)
     struct payments_state *state = payments_state(rq);
     enum slot slot = SLOT_TAKEN;
     spin_lock(&state->lock);
-    if (state->n_calls >= CALLS_MAX_AT_ONCE)
+    if (state->n_calls >= state->calls_max)
         slot = SLOT_NONE_LEFT;
     for (size_t i = 0; i < state->n_calls; i++)
         if (strcmp(state->calls[i], attempt_id) == 0)
@@ -316,6 +315,7 @@ leave_slot(struct request *rq, const char *attempt_id)
 enum status
 attempts_resolve(struct request *rq)
 {
+    callbacks_deliver(rq, NULL);
     struct tx *tx = tx_begin_read(rq);
     AttemptRow **due = NULL;
     size_t n = 0;
@@ -324,7 +324,11 @@ attempts_resolve(struct request *rq)
     if (st)
         return fail_store(rq, st);
     int64_t failed = 0;
-    for (size_t i = 0; i < n; i++) {
+    const struct provider *provider = payments_state(rq)->provider;
+    bool side_by_side = provider && provider->blocks;
+    for (size_t i = 0; i < n && provider_timeout_us(rq) > 0; i++) {
+        if (side_by_side && soon(rq, look_at, due[i]->id))
+            continue; /* a slow provider is asked for many at once */
         enum slot slot = take_slot(rq, due[i]->id);
         if (slot == SLOT_NONE_LEFT)
             break;
@@ -344,6 +348,47 @@ attempts_resolve(struct request *rq)
     return OK;
 }
 
+/* A task: what the job does for one.  Where no place is free, the job comes again. */
+static enum status
+look_at(struct request *rq, const char *id)
+{
+    note(rq, "payment_id", id);
+    if (take_slot(rq, id) != SLOT_TAKEN)
+        return OK;
+    struct tx *tx = tx_begin_read(rq);
+    AttemptRow *attempt;
+    enum status st = find_attempt(tx, &attempt, .id = id);
+    tx_end(tx);
+    if (st)
+        st = fail_store(rq, st);
+    else if (text_equal(attempt->status, "pending") &&
+             (st = resolve_one(rq, attempt, new_payment(rq->arena))))
+        postpone(rq, attempt);
+    leave_slot(rq, id);
+    return st;
+}
+
+enum status
+attempt_begin_late(struct request *rq, const char *id)
+{
+    note(rq, "payment_id", id);
+    enum slot slot;
+    while ((slot = take_slot(rq, id)) == SLOT_NONE_LEFT && provider_timeout_us(rq) > 0)
+        fiber_sleep_us(look_for_slot_us);
+    if (slot != SLOT_TAKEN)
+        return OK; /* the job has it, or will */
+    struct tx *tx = tx_begin(rq);
+    AttemptRow *attempt;
+    enum status st = find_attempt(tx, &attempt, .id = id);
+    tx_end(tx);
+    if (st == OK && !attempt->asked && text_equal(attempt->status, "pending"))
+        st = begin_late(rq, attempt, new_payment(rq->arena));
+    else if (st && st != NOT_FOUND)
+        st = fail_store(rq, st);
+    leave_slot(rq, id);
+    return st == NOT_FOUND ? OK : st;
+}
+
 static enum status
 resolve_one(struct request *rq, const AttemptRow *attempt, Payment *out)
 {
@@ -358,7 +403,7 @@ look_up(struct request *rq, const AttemptRow *attempt, Payment *out)
         return st;
     struct provider_answer answer;
     st = provider_resolve(rq, attempt->provider, attempt->id, &answer);
-    return st ? st : record(rq, attempt, &answer, out);
+    return st ? st : attempt_record(rq, attempt, &answer, out);
 }
 
 /* The provider has not been asked for this one, so that it may still be dropped. */
@@ -372,6 +417,8 @@ begin_late(struct request *rq, const AttemptRow *attempt, Payment *out)
     enum status st = take_method(tx, &method, .id = attempt->payment_method_id);
     if (st == NOT_FOUND)
         dropped = "method_expired";
+    else if (!provider_known(rq, method->provider))
+        dropped = "no_such_provider";
     else if (too_late(rq, attempt->hold_until_us))
         dropped = "too_late";
     else if (find_closed(tx, &closed, .order_id = attempt->order_id) == OK)
@@ -383,6 +430,7 @@ begin_late(struct request *rq, const AttemptRow *attempt, Payment *out)
     if (begun == 0)
         return payment_load(rq, attempt->id, out); /* another process has it */
     if (dropped)
-        return record(rq, attempt, &(struct provider_answer){OUTCOME_DECLINED, "", dropped}, out);
+        return attempt_record(rq, attempt, &(struct provider_answer){OUTCOME_DECLINED, "", dropped},
+                              out);
     return settle_and_ask(rq, attempt, method->token, job_timeout_us, out);
 }

@@ -1,7 +1,8 @@
 /*
  * Payments: moves money through providers and keeps the record of every movement.
  *
- * attempts.c charges, refunds.c gives back, providers.c and sandbox.c are whom they ask.
+ * attempts.c charges, refunds.c gives back; providers.c finds whom they ask, sandbox.c or remote.c;
+ * callbacks.c hears what those say by themselves; reconcile.c and report.c look back.
  */
 #include "payments/attempts.h"
 
@@ -72,14 +73,9 @@ static enum status
 start(struct request *rq)
 {
     payments_state(rq)->started_us = rq->now_us;
-    if (text_equal(setting(rq->node, "sandbox"), "on")) {
-        const char *why = "";
-        const char *path = arena_printf(rq->arena, "%s/sandbox.ledger", node_data_dir(rq->node));
-        int64_t slow_us = setting_int(rq->node, "sandbox_slow_ms") * MILLISECOND_US;
-        payments_state(rq)->sandbox = sandbox_open(path, slow_us, rq->arena, &why);
-        if (!payments_state(rq)->sandbox)
-            return fail_status(rq, FAILED_PRECONDITION, "%s", why);
-    }
+    enum status st = providers_start(rq);
+    if (st)
+        return st;
     struct tx *tx = tx_begin(rq);
     look_at_attempts_now(tx);
     return fail_store(rq, tx_commit(tx));
@@ -95,10 +91,12 @@ const struct service payments_service = {
     .name = "payments",
     .serves = &payments_server,
     .publishes = {&payment_processed, &payment_completed, &payment_failed, &payment_refunded},
-    .subscribes = {{subscribe(order_cancelled, refunds_on_order_cancelled)}},
+    .subscribes = {{subscribe(order_created, charges_on_order_created)},
+                   {subscribe(order_cancelled, refunds_on_order_cancelled)}},
     .jobs = {{"resolve", attempts_resolve, SECOND_US},
              {"refund", refunds_drive, SECOND_US},
-             {"purge", purge, HOUR_US}},
+             {"purge", purge, HOUR_US},
+             {"reconcile", reconcile_yesterday, 10 * MINUTE_US}},
     .start = start,
     .state_free = state_free,
 };

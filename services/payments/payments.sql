@@ -172,3 +172,46 @@ LIMIT :limit;
 UPDATE payments_closed
 SET look_us = :look_us, open = :open
 WHERE order_id = :order_id;
+
+-- What was settled after a moment (or at it, with a greater id) and before another.
+-- list_movements(after_us int, after_id text, before_us int, limit int) -> MovementRow[]
+SELECT 'charge' AS kind, id, id AS payment_id, order_id, status, amount_minor, currency, provider,
+    ref, reason, created_at_us, settled_at_us
+FROM payments_attempt
+WHERE settled_at_us > 0 AND (settled_at_us, id) > (:after_us, :after_id)
+    AND settled_at_us < :before_us
+UNION ALL
+SELECT 'refund' AS kind, id, attempt_id AS payment_id, order_id, status, amount_minor, currency,
+    provider, '' AS ref, reason, created_at_us, settled_at_us
+FROM payments_refund
+WHERE settled_at_us > 0 AND (settled_at_us, id) > (:after_us, :after_id)
+    AND settled_at_us < :before_us
+ORDER BY settled_at_us, id
+LIMIT :limit;
+
+-- find_movement(id text) -> MovementRow
+SELECT 'charge' AS kind, id, id AS payment_id, order_id, status, amount_minor, currency, provider,
+    ref, reason, created_at_us, settled_at_us
+FROM payments_attempt
+WHERE id = :id
+UNION ALL
+SELECT 'refund' AS kind, id, attempt_id AS payment_id, order_id, status, amount_minor, currency,
+    provider, '' AS ref, reason, created_at_us, settled_at_us
+FROM payments_refund
+WHERE id = :id;
+
+-- keep_reconciliation(date text, provider text, result text, differences int, now_us int) -> count
+INSERT INTO payments_reconciliation (date, provider, result, differences, made_at_us)
+VALUES (:date, :provider, :result, :differences, :now_us)
+ON CONFLICT (date) DO NOTHING;
+
+-- find_reconciliation(date text) -> ReconciliationRow
+SELECT date, result
+FROM payments_reconciliation
+WHERE date = :date;
+
+-- list_reconciliations(limit int) -> ReconciliationRow[]
+SELECT date, result
+FROM payments_reconciliation
+ORDER BY date DESC
+LIMIT :limit;

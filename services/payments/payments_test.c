@@ -495,7 +495,7 @@ TEST(whoever_brings_an_outcome_first_it_is_recorded_once)
         const char *token, *slow_ms, *told, *status, *reason;
         int charges;
     } cases[] = {
-        {"timeout", "1", "pending", "completed", "", 1},
+        {"timeout", "1", "completed", "completed", "", 1},
         {"slow", "1500", "failed", "failed", "never_received", 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

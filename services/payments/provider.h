@@ -1,15 +1,18 @@
 /*
- * What payments needs of a payment provider.  Two real ones stand behind it: the sandbox in
- * process, and providers over HTTP.
+ * What payments needs of a payment provider.  Two stand behind it: the sandbox in process
+ * (sandbox.c), and the sandbox as a server of its own, reached over HTTP as a real gateway is
+ * (remote.c).
  *
  * charge and refund are asked once per key; a provider must answer a repeated key with the first
  * outcome and move no money again.
  */
 #pragma once
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/status.h"
 
 enum outcome {
     OUTCOME_CAPTURED,
@@ -39,9 +42,24 @@ struct provider_refund {
     int64_t timeout_us;
 };
 
+/* A line of the provider's own books. */
+struct provider_movement {
+    int64_t time_us;
+    const char *kind; /* "charge", "refund", or "void": a key that will never be a charge */
+    const char *key, *of;
+    int64_t amount_minor;
+    const char *currency, *outcome; /* "captured", "refunded", "declined" */
+};
+
+struct provider_list {
+    int64_t from_us, to_us; /* the second is the first moment behind */
+    size_t max;
+    int64_t timeout_us;
+};
+
 struct provider {
     const char *name;
-    bool blocks; /* its functions hold their thread while they wait: payments offloads them */
+    bool blocks; /* each of its calls holds a thread of the offload pool while it waits */
     void (*charge)(void *state, struct arena *a, const struct provider_charge *in,
                    struct provider_answer *ret);
     void (*refund)(void *state, struct arena *a, const struct provider_refund *in,
@@ -52,4 +70,8 @@ struct provider {
      */
     void (*resolve)(void *state, struct arena *a, const char *key, int64_t timeout_us,
                     struct provider_answer *ret);
+    /* Its movements of a time, oldest first.  UNAVAILABLE if it did not say, RESOURCE_EXHAUSTED if
+     * they are more than max. */
+    enum status (*list)(void *state, struct arena *a, const struct provider_list *in,
+                        struct provider_movement **ret, size_t *ret_n);
 };

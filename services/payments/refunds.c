@@ -22,8 +22,6 @@ static enum status claim(struct request *rq, const RefundRequest *in, const char
 static enum status check_refund(struct request *rq, const AttemptRow *attempt,
                                 const RefundRequest *in, int64_t *ret_minor);
 static enum status drive(struct request *rq, const RefundRow *refund);
-static enum status record(struct request *rq, const RefundRow *refund,
-                          const struct provider_answer *answer);
 static void postpone(struct request *rq, const char *id);
 static enum status settle_closed(struct request *rq, const ClosedRow *closed);
 static void claim_rest(struct request *rq, struct tx *tx, const AttemptRow *attempt,
@@ -116,12 +114,12 @@ drive(struct request *rq, const RefundRow *refund)
         postpone(rq, refund->id);
         return OK;
     }
-    return record(rq, refund, &answer);
+    return refund_record(rq, refund, &answer);
 }
 
 /* Written once, on condition that it has no outcome yet. */
-static enum status
-record(struct request *rq, const RefundRow *refund, const struct provider_answer *answer)
+enum status
+refund_record(struct request *rq, const RefundRow *refund, const struct provider_answer *answer)
 {
     bool done = answer->outcome == OUTCOME_REFUNDED;
     struct tx *tx = tx_begin(rq);
@@ -194,7 +192,7 @@ refunds_drive(struct request *rq)
     tx_end(tx);
     if (st)
         return fail_store(rq, st);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n && provider_timeout_us(rq) > 0; i++)
         if (drive(rq, due[i])) {
             note(rq, "payment_id", due[i]->attempt_id);
             fail_clear(rq);

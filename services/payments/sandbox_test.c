@@ -7,6 +7,7 @@
 
 #include "base/env.h"
 #include "base/text.h"
+#include "base/time.h"
 #include "test/test.h"
 
 static struct arena *arena;
@@ -115,7 +116,7 @@ TEST(a_token_decides_what_is_answered_and_what_is_captured)
         {"slow", OUTCOME_CAPTURED, OUTCOME_CAPTURED, ""},
         {"webhook_late", OUTCOME_UNKNOWN, OUTCOME_CAPTURED, ""},
         {"webhook_twice", OUTCOME_UNKNOWN, OUTCOME_CAPTURED, ""},
-        {"webhook_first", OUTCOME_UNKNOWN, OUTCOME_CAPTURED, ""},
+        {"webhook_first", OUTCOME_CAPTURED, OUTCOME_CAPTURED, ""},
         {"webhook_never", OUTCOME_DECLINED, OUTCOME_DECLINED, "invalid_token"},
         {"", OUTCOME_DECLINED, OUTCOME_DECLINED, "invalid_token"},
     };
@@ -127,6 +128,67 @@ TEST(a_token_decides_what_is_answered_and_what_is_captured)
         check_text(answer.reason, cases[i].reason);
         check_int(resolve(s, key).outcome, cases[i].found);
     }
+    end(s);
+}
+
+TEST(a_token_is_followed_by_the_callbacks_that_it_is_named_for)
+{
+    static const struct {
+        const char *token;
+        int at_once, soon, late;
+    } cases[] = {{"approve", 0, 0, 0},       {"timeout", 0, 0, 0},       {"decline", 0, 0, 0},
+                 {"webhook_first", 1, 0, 0}, {"webhook_twice", 0, 2, 0}, {"webhook_late", 0, 0, 1}};
+    arena = arena_new();
+    const char *why = "";
+    struct sandbox *s = sandbox_open(arena_printf(arena, "%s/sandbox.ledger", test_dir()),
+                                     60 * SECOND_US, arena, &why);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *key = arena_printf(arena, "pay_%zu", i);
+        int64_t began_us = env.now_us();
+        int found[3] = {0};
+        charge(s, key, cases[i].token);
+        for (int j = 0; j < 3; j++) {
+            static const int64_t wait_us[] = {0, 30 * SECOND_US, 90 * SECOND_US};
+            struct provider_news news;
+            check(!sandbox_next_callback(s, arena, began_us + wait_us[j], "pay_none", &news));
+            while (sandbox_next_callback(s, arena, began_us + wait_us[j], key, &news)) {
+                check_text(news.key, key);
+                check_int(news.answer.outcome, OUTCOME_CAPTURED);
+                found[j]++;
+            }
+        }
+        check_int(found[0], cases[i].at_once);
+        check_int(found[1], cases[i].soon);
+        check_int(found[2], cases[i].late);
+    }
+    end(s);
+}
+
+TEST(a_page_of_its_books_goes_on_where_the_last_one_ended)
+{
+    struct sandbox *s = new_sandbox();
+    int64_t began_us = env.now_us();
+    for (int i = 0; i < 25; i++)
+        charge(s, arena_printf(arena, "pay_%d", i), "approve");
+    int64_t ended_us = env.now_us() + 1;
+    for (size_t max = 1; max <= 26; max++) {
+        const struct provider_list in = {.from_us = began_us, .to_us = ended_us, .max = max};
+        struct provider_movement *found;
+        size_t n, total = 0;
+        for (int64_t offset = 0; offset >= 0; total += n) {
+            check_int(sandbox_page(s, arena, &in, &offset, &found, &n), OK);
+            for (size_t i = 0; i < n; i++)
+                check_text(found[i].key, arena_printf(arena, "pay_%zu", total + i));
+        }
+        check_int((long long)total, 25);
+        check_int(sandbox_provider.list(s, arena, &in, &found, &n),
+                  max < 25 ? RESOURCE_EXHAUSTED : OK);
+    }
+    struct provider_movement *none;
+    size_t n = 1;
+    const struct provider_list earlier = {.from_us = 0, .to_us = began_us, .max = 10};
+    check_int(sandbox_provider.list(s, arena, &earlier, &none, &n), OK);
+    check_int((long long)n, 0);
     end(s);
 }
 

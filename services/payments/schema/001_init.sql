@@ -35,6 +35,8 @@ CREATE TABLE payments_attempt (
 CREATE UNIQUE INDEX payments_attempt_live ON payments_attempt (order_id)
     WHERE status IN ('pending', 'completed');
 CREATE INDEX payments_attempt_failed ON payments_attempt (order_id) WHERE status = 'failed';
+CREATE INDEX payments_attempt_settled ON payments_attempt (settled_at_us, id)
+    WHERE settled_at_us > 0;
 CREATE INDEX payments_attempt_pending ON payments_attempt (look_us) WHERE status = 'pending';
 
 -- Money on its way back.  Its id is the key that its provider is asked with.
@@ -52,6 +54,8 @@ CREATE TABLE payments_refund (
     created_at_us BIGINT NOT NULL,
     settled_at_us BIGINT NOT NULL
 );
+CREATE INDEX payments_refund_settled ON payments_refund (settled_at_us, id)
+    WHERE settled_at_us > 0;
 CREATE INDEX payments_refund_pending ON payments_refund (look_us) WHERE status = 'pending';
 
 -- Orders that are cancelled for good: what is or will be captured for them goes back.  open while
@@ -64,3 +68,12 @@ CREATE TABLE payments_closed (
     open         BIGINT NOT NULL CHECK (open IN (0, 1))
 );
 CREATE INDEX payments_closed_open ON payments_closed (look_us) WHERE open = 1;
+
+-- What the comparison of a UTC day with the provider's books found; result is a Reconciliation.
+CREATE TABLE payments_reconciliation (
+    date        TEXT   PRIMARY KEY CHECK (date <> ''),
+    provider    TEXT   NOT NULL,
+    result      TEXT   NOT NULL,
+    differences BIGINT NOT NULL CHECK (differences >= 0),
+    made_at_us  BIGINT NOT NULL
+);
