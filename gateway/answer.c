@@ -13,6 +13,7 @@ static const char *etag_of(struct arena *a, int64_t version);
 static void set_location(struct answer *out, struct request *rq, const struct route *route,
                          const ProtobufCMessage *message);
 static char lower(char c);
+static int64_t retry_after_s(const struct request *rq);
 static void write_title(struct text *t, const char *code);
 static void write_errors(struct text *t, const struct request *rq);
 static bool is_ours_to_hide(const struct request *rq, int http_status);
@@ -96,7 +97,18 @@ answer_problem(struct answer *out, struct request *rq, enum status st)
     out->body = t.bytes;
     out->body_n = t.n;
     if (st == ABORTED || out->status == 429 || out->status == 503)
-        out->retry_after_s = 1;
+        out->retry_after_s = retry_after_s(rq);
+}
+
+/* When to come again: in a second, unless the handler knows better. */
+static int64_t
+retry_after_s(const struct request *rq)
+{
+    int64_t wait_s = 1;
+    for (size_t i = 0; i < rq->n_extras; i++)
+        if (strcmp(rq->extras[i].name, "retry_after_s") == 0)
+            int_parse(rq->extras[i].value, &wait_s);
+    return wait_s;
 }
 
 int
@@ -130,6 +142,8 @@ answer_send(const struct answer *out, const struct request *rq, const struct all
     add(&response, h, "etag", out->etag);
     add(&response, h, "location", out->location);
     add(&response, h, "allow", out->allow);
+    if (out->respond_async && out->status < 300)
+        add(&response, h, "preference-applied", "respond-async");
     add(&response, h, "x-content-type-options", "nosniff");
     /* What is available changes without the version: no cache may show it later. */
     add(&response, h, "cache-control", out->page ? "no-cache" : "no-store");

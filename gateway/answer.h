@@ -14,6 +14,7 @@ struct answer {
     int64_t retry_after_s; /* 0: none */
     const char *allow;     /* of a 405 or an OPTIONS, or NULL */
     bool page;             /* for people: HTML that a browser shows */
+    bool respond_async;    /* as the client preferred */
 };
 
 /* The answer to an rpc that went well.  in is asked for If-None-Match. */

@@ -11,6 +11,7 @@
 #include "gateway/idempotency.h"
 #include "gateway/input.h"
 #include "gateway/pages.h"
+#include "gateway/streams.h"
 #include "gateway/trace.h"
 
 enum { REQUESTS_MAX = 2000, BURST_S = 10, TOKEN_CHARS_MAX = 4096 };
@@ -37,7 +38,8 @@ struct visit {
     struct allowance allowance;
     struct request rq;
     struct answer answer;
-    bool counted; /* among those in work */
+    bool counted;       /* among those in work */
+    bool respond_async; /* preferred, and there is an rpc for it */
 
     /* For a service of another scheduler. */
     const ProtobufCMessage *message;
@@ -49,11 +51,14 @@ struct visit {
 
 static bool within_limits(struct visit *v, const char *key);
 static bool within_address_limit(struct visit *v);
+static bool is_health(const struct route *route);
 static void begin(struct visit *v);
 static void visit_elsewhere(struct visit *v);
 static void run_page(void *arg);
 static void run_visit(void *arg);
-static enum status authenticate(struct visit *v);
+static enum status authenticate(struct request *rq, const struct http_request *in);
+static void run_stream(struct visit *v);
+static bool prefers_async(const struct http_request *in);
 static enum status account_limit(struct visit *v);
 static enum status serve_kept(struct visit *v);
 static enum status serve_there(struct visit *v, struct sched *there);
@@ -105,6 +110,12 @@ gateway_free(struct gateway *g)
     free(g);
 }
 
+void
+gateway_drain(struct gateway *g)
+{
+    streams_end(g->node);
+}
+
 size_t
 gateway_body_max(void *arg, const char *method, const char *path)
 {
@@ -123,9 +134,17 @@ gateway_handle(void *arg, struct http_exchange *x, const struct http_request *in
     v->x = x;
     v->in = in;
     v->match = routes_find(g->routes, in->method, in->path);
+    if (v->match.respond_async && prefers_async(in)) {
+        v->match.route = v->match.respond_async;
+        v->respond_async = true;
+    }
     begin(v);
     const struct route *route = v->match.route;
-    if (!route && v->match.allow && strcmp(in->method, "OPTIONS") == 0) {
+    if (!is_health(route) && !within_address_limit(v)) {
+        answer_outcome(v, fail(&v->rq, &GATEWAY_TOO_MANY_REQUESTS,
+                               "more than %lld requests a second come from this address",
+                               (long long)g->options.rate_limit_per_s));
+    } else if (!route && v->match.allow && strcmp(in->method, "OPTIONS") == 0) {
         v->answer = (struct answer){.status = 204, .allow = v->match.allow};
         finish(v, "OPTIONS", OK);
     } else if (!route) {
@@ -139,10 +158,6 @@ gateway_handle(void *arg, struct http_exchange *x, const struct http_request *in
     } else if (route->page && route->page != PAGE_METRICS) {
         page_answer(&v->answer, g->node, route->page, in->arena);
         finish(v, route->name, OK);
-    } else if (!within_address_limit(v)) {
-        answer_outcome(v, fail(&v->rq, &GATEWAY_TOO_MANY_REQUESTS,
-                               "more than %lld requests a second come from this address",
-                               (long long)g->options.rate_limit_per_s));
     } else if (route->rpc && !http_header(in, "authorization") &&
                node_serves_quickly(&v->rq, route->rpc)) {
         v->rq.quick = true;
@@ -153,6 +168,13 @@ gateway_handle(void *arg, struct http_exchange *x, const struct http_request *in
     } else {
         visit_elsewhere(v);
     }
+}
+
+/* Whoever watches over the process is never told to come later. */
+static bool
+is_health(const struct route *route)
+{
+    return route && (route->page == PAGE_LIVEZ || route->page == PAGE_READYZ);
 }
 
 /* Fills the request with what came along. */
@@ -201,7 +223,7 @@ run_visit(void *arg)
     struct visit *v = arg;
     struct request *rq = &v->rq;
     ProtobufCMessage *message;
-    enum status st = authenticate(v);
+    enum status st = authenticate(rq, v->in);
     if (st == OK)
         st = account_limit(v);
     if (st == OK)
@@ -211,8 +233,58 @@ run_visit(void *arg)
         return;
     }
     v->message = message;
+    if (v->match.route->rpc->flags & RPC_STREAM) {
+        run_stream(v);
+        return;
+    }
     st = serve_kept(v);
     finish(v, v->match.route->name, st);
+}
+
+/* The rpc's first answer decides whether there is a stream.  One that runs is no longer in work: it
+ * lives for minutes, and there is a bound of its own. */
+static void
+run_stream(struct visit *v)
+{
+    struct request *rq = &v->rq;
+    struct stream *s = arena_alloc(rq->arena, sizeof *s);
+    *s = (struct stream){.node = v->g->node,
+                         .route = v->match.route,
+                         .in = v->message,
+                         .x = v->x,
+                         .http = v->in,
+                         .authenticate = authenticate};
+    enum status st = stream_join(s, rq);
+    if (st == OK) {
+        st = node_serve(rq, s->route->rpc, s->in, &v->out);
+        if (st)
+            stream_leave(s);
+    }
+    if (st) {
+        answer_outcome(v, st);
+        return;
+    }
+    __atomic_sub_fetch(&v->g->in_work, 1, __ATOMIC_ACQ_REL);
+    stream_follow(s, rq, v->out);
+    stream_leave(s);
+    request_log(rq, s->route->name, OK, 200, env.mono_us() - v->in->arrived_us);
+    http_stream_end(v->x);
+}
+
+/* RFC 7240: a list of preferences, each with parameters perhaps. */
+static bool
+prefers_async(const struct http_request *in)
+{
+    static const char wanted[] = "respond-async";
+    const char *p = http_header(in, "prefer");
+    while (p && *p) {
+        p += strspn(p, ", \t");
+        size_t n = strcspn(p, ",;= \t");
+        if (n == sizeof wanted - 1 && strncasecmp(p, wanted, n) == 0)
+            return true;
+        p += strcspn(p, ",");
+    }
+    return false;
 }
 
 /* Serves under the request's key, if it has one; the answer is made, and what it says is on disk.
@@ -247,10 +319,9 @@ serve_kept(struct visit *v)
 /* Who calls: nobody without a token, else whoever auth says.  A token that is not good is refused
  * even where none is needed. */
 static enum status
-authenticate(struct visit *v)
+authenticate(struct request *rq, const struct http_request *in)
 {
-    struct request *rq = &v->rq;
-    const char *header = http_header(v->in, "authorization");
+    const char *header = http_header(in, "authorization");
     if (!header)
         return OK;
     if (strncasecmp(header, "Bearer ", 7) != 0 || strlen(header) > TOKEN_CHARS_MAX)
@@ -341,7 +412,7 @@ answer_outcome(struct visit *v, enum status st)
         answer_message(&v->answer, &v->rq, v->match.route, v->out, v->in);
     if (v->answer.status == 429 && v->allowance.counted)
         v->answer.retry_after_s = v->allowance.reset_s;
-    finish(v, v->match.route->name, st);
+    finish(v, v->match.route ? v->match.route->name : "unrouted", st);
 }
 
 /* The log comes first: the request is gone with its answer. */
@@ -349,6 +420,7 @@ static void
 finish(struct visit *v, const char *route, enum status st)
 {
     struct gateway *g = v->g;
+    v->answer.respond_async = v->respond_async;
     request_log(&v->rq, route, st, v->answer.status, env.mono_us() - v->in->arrived_us);
     if (v->counted)
         __atomic_sub_fetch(&g->in_work, 1, __ATOMIC_ACQ_REL);

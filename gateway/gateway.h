@@ -19,6 +19,8 @@ struct gateway_options {
 
 /* node must have gateway_service among its services. */
 struct gateway *gateway_new(struct node *node, struct gateway_options options);
+/* Live streams end; to be called before the servers drain. */
+void gateway_drain(struct gateway *g);
 /* Every request must have been answered. */
 void gateway_free(struct gateway *g);
 

@@ -8,6 +8,8 @@
 
 static enum status read_params(struct request *rq, const struct route_match *match,
                                ProtobufCMessage *out);
+static void read_headers(struct request *rq, const struct route *route,
+                         const struct http_request *in, ProtobufCMessage *out);
 static enum status read_body(struct request *rq, const struct route *route,
                              const struct http_request *in, struct faults *f,
                              ProtobufCMessage *out);
@@ -28,6 +30,7 @@ input_read(struct request *rq, const struct route_match *match, const struct htt
     enum status st = read_params(rq, match, out);
     if (st)
         return st;
+    read_headers(rq, route, in, out);
     struct faults f = faults_in(rq->arena);
     uint64_t present = 0;
     input_query(&f, route, in->query, out, &present);
@@ -103,6 +106,19 @@ read_params(struct request *rq, const struct route_match *match, ProtobufCMessag
             return fail(rq, &GATEWAY_NOT_FOUND, "there is nothing at this path");
     }
     return OK;
+}
+
+/* One that is not there, or is no text, leaves its field empty. */
+static void
+read_headers(struct request *rq, const struct route *route, const struct http_request *in,
+             ProtobufCMessage *out)
+{
+    for (size_t i = 0; i < route->n_headers; i++) {
+        const char *value = http_header(in, route->header_names[i]);
+        if (value && utf8_valid(value, strlen(value)))
+            *(const char **)((char *)out + route->headers[i]->offset) =
+                arena_strdup(rq->arena, value);
+    }
 }
 
 static enum status

@@ -2,6 +2,8 @@
 
 #include <assert.h>
 
+#include "kit/rules.h"
+
 enum method { GET, POST, PUT, PATCH, DELETE, METHODS };
 static const char *const method_names[METHODS] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
 
@@ -10,7 +12,7 @@ struct segment {
     const char *literal; /* NULL for a parameter */
     size_t n;
     struct segment *next, *literals, *param;
-    const struct route *routes[METHODS];
+    const struct route *routes[METHODS], *async[METHODS];
     const char *allow; /* NULL while no path ends here */
 };
 
@@ -55,6 +57,7 @@ routes_find(const struct routes *routes, const char *method, const char *path)
     int m = method_of(strcmp(method, "HEAD") == 0 ? "GET" : method);
     match.allow = end->allow;
     match.route = m < 0 ? NULL : end->routes[m];
+    match.respond_async = m < 0 ? NULL : end->async[m];
     return match;
 }
 
@@ -141,6 +144,18 @@ add_params(struct arena *a, struct route *route)
     }
 }
 
+static void
+add_headers(struct route *route)
+{
+    const struct message_rules *rules = rules_of(route->rpc->in);
+    for (unsigned i = 0; rules && i < route->rpc->in->n_fields; i++)
+        if (rules->fields[i].header) {
+            assert(route->n_headers < ROUTE_HEADERS_MAX);
+            route->headers[route->n_headers] = &route->rpc->in->fields[i];
+            route->header_names[route->n_headers++] = rules->fields[i].header;
+        }
+}
+
 static const struct route *
 new_route(struct arena *a, const struct rpc *rpc)
 {
@@ -152,9 +167,13 @@ new_route(struct arena *a, const struct rpc *rpc)
     for (const char *const *role = rpc->granted_to; role && *role; role++)
         route->for_visitors |= strcmp(*role, "anonymous") == 0;
     add_params(a, route);
+    add_headers(route);
     route->expected_version = field_of(rpc->in, "expected_version", PROTOBUF_C_TYPE_INT64);
+    size_t n_closed = route->n_params;
+    for (size_t i = 0; i < route->n_headers; i++)
+        route->closed[n_closed++] = route->headers[i]->name;
     if (strcmp(rpc->method, "PUT") != 0)
-        route->closed[route->n_params] = "expected_version";
+        route->closed[n_closed] = "expected_version";
     route->version = field_of(rpc->out, "version", PROTOBUF_C_TYPE_INT64);
     route->id = field_of(rpc->out, "id", PROTOBUF_C_TYPE_STRING);
     if (rpc->consumes)
@@ -205,8 +224,11 @@ add(struct routes *routes, struct arena *a, const char *method, const char *path
         p += n;
     }
     int m = method_of(method);
-    assert(m >= 0 && !s->routes[m]); /* the generator saw that no two rpcs share a route */
-    s->routes[m] = route;
+    assert(m >= 0);
+    bool async = route->rpc && (route->rpc->flags & RPC_ASYNC);
+    const struct route **place = async ? &s->async[m] : &s->routes[m];
+    assert(!*place); /* the generator saw that no two rpcs share a route */
+    *place = route;
     s->allow = allow_text(a, s);
 }
 

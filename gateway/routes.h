@@ -2,7 +2,7 @@
 #pragma once
 #include "kit/kit.h"
 
-enum { ROUTE_PARAMS_MAX = 4 };
+enum { ROUTE_PARAMS_MAX = 4, ROUTE_HEADERS_MAX = 2 };
 
 enum page { PAGE_NONE, PAGE_HOME, PAGE_LIVEZ, PAGE_READYZ, PAGE_METRICS, PAGE_OPENAPI };
 
@@ -14,9 +14,12 @@ struct route {
     bool bodiless;     /* GET or DELETE */
     bool for_visitors; /* granted to callers without an account */
     const ProtobufCFieldDescriptor *params[ROUTE_PARAMS_MAX]; /* in the order of the path */
-    /* What a body may not name: they, and a version that belongs in If-Match; NULL-terminated. */
-    const char *closed[ROUTE_PARAMS_MAX + 2];
-    size_t n_params;
+    const ProtobufCFieldDescriptor *headers[ROUTE_HEADERS_MAX]; /* what a header fills */
+    const char *header_names[ROUTE_HEADERS_MAX];
+    /* What body and query may not name: they, and a version that belongs in If-Match;
+     * NULL-terminated. */
+    const char *closed[ROUTE_PARAMS_MAX + ROUTE_HEADERS_MAX + 2];
+    size_t n_params, n_headers;
     /* Fields with a meaning in HTTP, or NULL. */
     const ProtobufCFieldDescriptor *expected_version, *raw_in; /* of rpc->in */
     const ProtobufCFieldDescriptor *version, *id, *raw_out;    /* of rpc->out */
@@ -30,6 +33,7 @@ struct slice {
 
 struct route_match {
     const struct route *route; /* NULL: none; then allow tells why */
+    const struct route *respond_async; /* instead, where the client prefers not to wait; or NULL */
     const char *allow;         /* what the path takes, "GET, HEAD, OPTIONS"; NULL: no such path */
     struct slice params[ROUTE_PARAMS_MAX];
 };

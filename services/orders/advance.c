@@ -22,6 +22,8 @@ enum {
 static const int64_t request_grace_us = 15 * SECOND_US;
 static const int64_t look_again_us = 5 * SECOND_US;
 
+const char checkout_cancelled[] = "order_cancelled";
+
 enum step { STEP_NONE, STEP_LOAD, STEP_RECORD, STEP_PAY_NOTHING, STEP_CHARGE, STEP_RESOLVE };
 
 static enum step next_step(const struct checkout *c);
@@ -29,6 +31,8 @@ static enum status load(struct request *rq, struct checkout *c);
 static enum status record(struct request *rq, struct checkout *c);
 static enum status price_and_reserve(struct request *rq, const struct checkout *c,
                                      PriceLinesResponse **ret_priced, Reservation **ret);
+static enum status check_shown(struct request *rq, const PlaceOrderRequest *in,
+                               const PriceLinesResponse *priced);
 static Order *make_order(struct request *rq, const struct checkout *c,
                          const PriceLinesResponse *priced, const Reservation *reservation);
 static enum status store_order(struct request *rq, const struct checkout *c, const Order *order,
@@ -44,6 +48,8 @@ static int64_t due_afterwards(const struct request *rq, const Order *order,
                               const OrderPayment *payment);
 static enum status publish_news(struct request *rq, struct tx *tx, Order *order,
                                 enum order_news news, bool was_paid);
+static void tell_checkout(struct request *rq, struct tx *tx, const Order *order,
+                          CheckoutStatus before);
 static void postpone(struct request *rq, const char *order_id);
 
 enum status
@@ -69,6 +75,8 @@ next_step(const struct checkout *c)
         return STEP_NONE;
     if (c->order->total->amount == 0)
         return STEP_PAY_NOTHING;
+    if (c->by_event)
+        return STEP_NONE;
     if (c->attempt_id && !c->charged)
         return STEP_CHARGE;
     return c->outcome || c->resolved ? STEP_NONE : STEP_RESOLVE;
@@ -119,6 +127,8 @@ price_and_reserve(struct request *rq, const struct checkout *c, PriceLinesRespon
         return fail(rq, &ORDERS_TOTAL_TOO_LARGE, "%s", rq->message);
     if (failed_with(rq, &CATALOG_MIXED_CURRENCIES) || failed_with(rq, &CATALOG_BAD_LINE))
         return fail(rq, &ORDERS_BAD_LINE, "%s", rq->message);
+    if (st == OK)
+        st = check_shown(rq, in, *ret_priced);
     if (st)
         return st;
 
@@ -132,6 +142,25 @@ price_and_reserve(struct request *rq, const struct checkout *c, PriceLinesRespon
     if (failed_with(rq, &INVENTORY_TOO_MUCH))
         return fail(rq, &ORDERS_BAD_LINE, "%s", rq->message);
     return st;
+}
+
+/* A buyer pays what he was shown, or is asked again. */
+static enum status
+check_shown(struct request *rq, const PlaceOrderRequest *in, const PriceLinesResponse *priced)
+{
+    if (in->n_shown == 0)
+        return OK;
+    bool same = in->n_shown == priced->n_lines;
+    for (size_t i = 0; same && i < in->n_shown; i++) {
+        const PricedLine *shown = in->shown[i], *now = priced->lines[i];
+        same = text_equal(shown->sku, now->sku) && shown->quantity == now->quantity &&
+               shown->price && shown->price->amount == now->price->amount &&
+               text_equal(shown->price->currency, now->price->currency);
+        if (!same)
+            fail_at(rq, arena_printf(rq->arena, "/lines/%zu", i), "price_changed", -1,
+                    "%s does not cost what was shown", now->sku);
+    }
+    return same ? OK : fail(rq, &ORDERS_CART_CHANGED, "the prices are not those that were shown");
 }
 
 /* The order as its row will be, so that the answer needs no reading. */
@@ -156,6 +185,7 @@ make_order(struct request *rq, const struct checkout *c, const PriceLinesRespons
     order->payment = new_order_payment(rq->arena);
     order->payment->id = c->attempt_id;
     order->payment->status = "pending";
+    order->payment->reason = c->by_event ? order_queued : "";
     return order;
 }
 
@@ -172,8 +202,9 @@ store_order(struct request *rq, const struct checkout *c, const Order *order,
               .ship_line1 = to ? to->line1 : "", .ship_line2 = to ? to->line2 : "",
               .ship_city = to ? to->city : "", .ship_region = to ? to->region : "",
               .ship_postal_code = to ? to->postal_code : "", .ship_country = to ? to->country : "",
-              .payment_id = order->payment->id, .created_at_us = order->created_at_us,
-              .pay_by_us = order->pay_by_us, .due_us = order->created_at_us + request_grace_us);
+              .payment_id = order->payment->id, .payment_reason = order->payment->reason,
+              .created_at_us = order->created_at_us, .pay_by_us = order->pay_by_us,
+              .due_us = order->created_at_us + request_grace_us);
     for (size_t i = 0; i < order->n_lines; i++) {
         const PricedLine *line = order->lines[i];
         add_line(tx, .order_id = order->id, .line_no = (int64_t)i + 1, .sku = line->sku,
@@ -183,11 +214,17 @@ store_order(struct request *rq, const struct checkout *c, const Order *order,
                  .currency = line->price->currency);
     }
     publish_order_created(rq, tx, .order_id = order->id, .checkout_id = order->checkout_id,
-                          .lines = order->lines, .n_lines = order->n_lines, .total = order->total,
+                          .cart_id = c->asked->cart_id, .lines = order->lines,
+                          .n_lines = order->n_lines, .total = order->total,
                           .user_id = order->user_id, .customer = order->customer,
                           .shipping_address = order->shipping_address,
-                          .payment_method_id = c->payment_method_id, .charged_by_rpc = true,
-                          .reservation_id = reservation_id);
+                          .payment_method_id = c->payment_method_id, .charged_by_rpc = !c->by_event,
+                          .reservation_id = reservation_id, .pay_by_us = order->pay_by_us);
+    if (c->by_event) {
+        drop_checkout_lines(tx, .checkout_id = order->checkout_id);
+        if (drop_checkout(tx, .id = order->checkout_id) == 0)
+            tx_fail(tx, ABORTED); /* somebody has ended it meanwhile */
+    }
     return tx_commit(tx);
 }
 
@@ -249,6 +286,10 @@ resolve(struct request *rq, struct checkout *c)
         return st;
     const Payment *counts;
     enum order_cause cause = order_attempts_say(made->payments, made->n_payments, &counts);
+    bool queued = c->order->payment && text_equal(c->order->payment->reason, order_queued);
+    if (queued && !counts && rq->now_us < c->order->pay_by_us) /* payments will hear of it */
+        return order_happens(rq, &c->order,
+                             &(struct occurrence){ORDER_PAYMENT_BEGUN, c->order->payment, NULL});
     if (cause == ORDER_PAYMENT_FAILED && c->attempt_id)
         return OK; /* what stood in our way is not on disk yet: its own request tells of it */
     if (cause == ORDER_PAYMENT_FAILED)
@@ -315,6 +356,7 @@ order_apply(struct request *rq, struct tx *tx, Order *order, const struct occurr
     }
 
     bool was_paid = order_is_paid(order->status);
+    CheckoutStatus checkout = order_checkout_status(order);
     bool cancels = move.status == ORDER_STATUS_CANCELLED && move.status != order->status;
     const char *cancel_note = cancels && o->note ? o->note : order->cancel_note;
     if (move_order(tx, .id = order->id, .version = order->version,
@@ -334,6 +376,7 @@ order_apply(struct request *rq, struct tx *tx, Order *order, const struct occurr
         *order->payment = *payment;
     }
     order->version++;
+    tell_checkout(rq, tx, order, checkout);
     return publish_news(rq, tx, order, move.news, was_paid);
 }
 
@@ -383,6 +426,19 @@ publish_news(struct request *rq, struct tx *tx, Order *order, enum order_news ne
                                 .n_lines = order->n_lines, .total = order->total,
                                 .user_id = order->user_id);
     return tx_status(tx);
+}
+
+/* A checkout ends unpaid where its attempt failed, and where its order was cancelled before that.
+ */
+static void
+tell_checkout(struct request *rq, struct tx *tx, const Order *order, CheckoutStatus before)
+{
+    if (before != CHECKOUT_STATUS_PENDING || order_checkout_status(order) != CHECKOUT_STATUS_FAILED)
+        return;
+    bool cancelled = order->status == ORDER_STATUS_CANCELLED;
+    publish_checkout_failed(rq, tx, .checkout_id = order->checkout_id, .order_id = order->id,
+                            .code = cancelled ? checkout_cancelled : ORDERS_PAYMENT_FAILED.code,
+                            .reason = cancelled ? order->cancel_reason : order->payment->reason);
 }
 
 const char *

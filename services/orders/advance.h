@@ -11,6 +11,7 @@ struct checkout {
     const PlaceOrderRequest *asked; /* to record the order from; NULL: it is recorded */
     const char *attempt_id;         /* to charge it with; NULL: only resolve what was begun */
     const char *payment_method_id;
+    bool by_event; /* payments charges it at OrderCreated */
 
     Order *order;           /* as it is now, with its lines if asked is there; NULL until known */
     const Payment *outcome; /* of attempt_id, where payments told it */
@@ -19,6 +20,9 @@ struct checkout {
 
 /* Takes the checkout as far as it goes now, one conditional and repeatable step after the other. */
 enum status orders_advance(struct request *rq, struct checkout *c);
+
+/* Why a checkout failed whose order was cancelled. */
+extern const char checkout_cancelled[];
 
 /* Something that happened to an order. */
 struct occurrence {

@@ -1,6 +1,7 @@
 #include "orders/order_state.h"
 
 const char order_interrupted[] = "interrupted";
+const char order_queued[] = "queued";
 
 static bool undecided(const OrderPayment *payment);
 static struct order_move cancelled(const char *reason);
@@ -62,6 +63,10 @@ paid_next(OrderStatus status, enum order_cause cause)
         if (status == ORDER_STATUS_PAID)
             return cancelled("stock_short");
         break;
+    case ORDER_DISPATCHED:
+        return (struct order_move){ORDER_STATUS_SHIPPED, "",
+                                   status == ORDER_STATUS_PAID ? ORDER_NEWS_COMPLETED
+                                                               : ORDER_NEWS_NONE};
     case ORDER_PAYMENT_RETURNED:
     case ORDER_ALL_RETURNED:
         if (shipped)
@@ -122,7 +127,8 @@ order_shows_payment(const OrderPayment *shown, const OrderPayment *told, enum or
         return undecided(shown);
     case ORDER_PAYMENT_BEGUN:
         return undecided(shown) &&
-               (later || (same && text_equal(shown->reason, order_interrupted)));
+               (later || (same && (text_equal(shown->reason, order_interrupted) ||
+                                   text_equal(shown->reason, order_queued))));
     case ORDER_PAYMENT_FAILED:
         return undecided(shown) && (later || same);
     case ORDER_PAYMENT_REFUNDED:

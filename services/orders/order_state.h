@@ -1,7 +1,7 @@
 /*
  * What may become of an order: pure rules, without a store.
  *
- *     awaiting_payment → paid → completed → shipped
+ *     awaiting_payment → paid → completed → shipped; what leaves before it is completed is both
  *     any of these but shipped → cancelled, by buyer, staff, lapse or shortage
  *     lapsed → paid, when its money comes after all
  *     whatever was paid → refunded, when nothing of its payment is left
@@ -22,6 +22,7 @@ enum order_cause {
     ORDER_STOCK_SHORT,
     ORDER_CANCELLED_BY_BUYER,
     ORDER_CANCELLED_BY_STAFF,
+    ORDER_DISPATCHED, /* its goods left the house */
     ORDER_CAUSES
 };
 
@@ -38,6 +39,8 @@ struct order_move order_next(OrderStatus status, const char *cancel_reason, enum
 
 /* The reason of a payment that was cut off before it began: the attempt may still be made. */
 extern const char order_interrupted[];
+/* The reason of a payment that waits for payments to hear of its order. */
+extern const char order_queued[];
 
 /* "AWAITING_PAYMENT": how the store spells it. */
 const char *order_status_name(OrderStatus status);

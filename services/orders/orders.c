@@ -12,7 +12,8 @@
 #include "authz.api.h"
 #include "catalog.api.h"
 #include "inventory.api.h"
-#include "orders/advance.h"
+#include "orders/checkouts.h"
+#include "shipping.api.h"
 
 enum {
     LINES_MAX = 50,
@@ -22,7 +23,6 @@ enum {
 /* Behind every order's id. */
 static const char last_order_id[] = "ord_zzzzzzzzzzzzzzzzzzzzzzzzzz";
 
-static enum status check_place_order(struct request *rq, const PlaceOrderRequest *in);
 static enum status check_line(struct request *rq, const PlaceOrderRequest *in, size_t i);
 static enum status tell_outcome(struct request *rq, const struct checkout *c, Order *out);
 static enum status say_payment_failed(struct request *rq, const struct checkout *c,
@@ -40,7 +40,7 @@ static const char *upper_case(struct arena *a, const char *s);
 enum status
 orders_place_order(struct request *rq, const PlaceOrderRequest *in, Order *out)
 {
-    enum status st = check_place_order(rq, in);
+    enum status st = order_request_checked(rq, in);
     if (st)
         return st;
     struct checkout c = {
@@ -56,6 +56,8 @@ orders_place_order(struct request *rq, const PlaceOrderRequest *in, Order *out)
     else if (st)
         return st;
     st = orders_advance(rq, &c);
+    if (st && !c.order)
+        return checkout_refused(rq, in->checkout_id, st);
     return st ? st : tell_outcome(rq, &c, out);
 }
 
@@ -139,33 +141,9 @@ orders_list_orders(struct request *rq, const ListOrdersRequest *in, ListOrdersRe
     return read_page(rq, user_id, in, limit, out);
 }
 
-/* Whoever knows a checkout's id may see how it stands. */
-enum status
-orders_get_checkout(struct request *rq, const GetCheckoutRequest *in, Checkout *out)
-{
-    if (!id_valid("chk", in->id))
-        return fail(rq, &ORDERS_NO_SUCH_CHECKOUT, "there is no such checkout");
-    Order *order;
-    enum status st = order_load(rq, id_derive(rq->arena, "ord", in->id, NULL), &order);
-    if (failed_with(rq, &ORDERS_NO_SUCH_ORDER))
-        return fail(rq, &ORDERS_NO_SUCH_CHECKOUT, "there is no such checkout");
-    if (st)
-        return st;
-    out->id = in->id;
-    out->status = order_checkout_status(order);
-    if (order->status == ORDER_STATUS_CANCELLED) {
-        out->code = "order_cancelled";
-        return OK;
-    }
-    out->order_id = order->id;
-    if (out->status == CHECKOUT_STATUS_FAILED)
-        out->code = ORDERS_PAYMENT_FAILED.code;
-    return OK;
-}
-
 /* The gateway has checked the fields one by one; this is what they must be together. */
-static enum status
-check_place_order(struct request *rq, const PlaceOrderRequest *in)
+enum status
+order_request_checked(struct request *rq, const PlaceOrderRequest *in)
 {
     if (!id_valid("chk", in->checkout_id))
         return fail_status(rq, INVALID_ARGUMENT, "\"%s\" is no checkout's id", in->checkout_id);
@@ -376,24 +354,51 @@ on_stock_short(struct request *rq, struct tx *tx, const StockShort *event)
     return happened(rq, tx, event->order_id, &(struct occurrence){ORDER_STOCK_SHORT, NULL, NULL});
 }
 
+/* What is cancelled or refunded stays so: its goods have to come back. */
+static enum status
+on_shipment_dispatched(struct request *rq, struct tx *tx, const ShipmentDispatched *event)
+{
+    note(rq, "order_id", event->order_id);
+    Order *order;
+    enum status st = find_order(tx, &order, .id = event->order_id);
+    if (st == NOT_FOUND)
+        return fail(rq, &ORDERS_NO_SUCH_ORDER, "there is no order %s", event->order_id);
+    bool ships = st == OK && order->status != ORDER_STATUS_SHIPPED;
+    if (st == OK)
+        st = order_apply(rq, tx, order, &(struct occurrence){ORDER_DISPATCHED, NULL, NULL});
+    if (st == OK && ships && order->status == ORDER_STATUS_SHIPPED)
+        publish_order_shipped(rq, tx, .order_id = order->id, .carrier = event->carrier,
+                              .tracking = event->tracking);
+    return st;
+}
+
 /* A crash may have cut off whoever was charging: the first sweep learns what came of it. */
 static enum status
 start(struct request *rq)
 {
     struct tx *tx = tx_begin(rq);
     look_at_pending_now(tx);
-    return fail_store(rq, tx_commit(tx));
+    enum status st = tx_commit(tx);
+    return st ? fail_store(rq, st) : checkouts_start(rq);
 }
 
 const struct service orders_service = {
     .name = "orders",
     .serves = &orders_server,
     .calls = {&authz_rpcs, &catalog_rpcs, &inventory_rpcs, &payments_rpcs},
-    .publishes = {&order_created, &order_paid, &order_completed, &order_cancelled},
+    .publishes = {&order_created, &order_paid, &order_completed, &order_cancelled, &order_shipped,
+                  &checkout_failed},
     .subscribes = {{subscribe(payment_processed, on_payment_processed)},
                    {subscribe(payment_refunded, on_payment_refunded)},
                    {subscribe(stock_committed, on_stock_committed)},
-                   {subscribe(stock_short, on_stock_short)}},
-    .jobs = {{"sweep", orders_sweep, SECOND_US}},
+                   {subscribe(stock_short, on_stock_short)},
+                   {subscribe(user_authenticated, checkouts_on_user_authenticated)},
+                   {subscribe(auth_checkout_failed, checkouts_on_auth_checkout_failed)},
+                   {subscribe(cart_updated, checkouts_on_cart_updated)},
+                   {subscribe(shipment_dispatched, on_shipment_dispatched)}},
+    .jobs = {{"sweep", orders_sweep, SECOND_US},
+             {"checkouts", checkouts_sweep, SECOND_US},
+             {"forget_checkouts", checkouts_forget, HOUR_US},
+             {"forget_carts", snapshots_forget, HOUR_US}},
     .start = start,
 };
