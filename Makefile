@@ -10,7 +10,7 @@ help: ## this list
 
 build: ## install what is missing and build build/souk
 	@tools/install build
-	@[ -f build/build.ninja ] || meson setup build >/dev/null
+	@tools/configure build
 	@ninja -C build --quiet souk
 
 run: build ## build, and serve a demo shop on http://127.0.0.1:8080 (DATA=folder LISTEN=addr:port)
@@ -18,8 +18,8 @@ run: build ## build, and serve a demo shop on http://127.0.0.1:8080 (DATA=folder
 
 test-build: build
 	@tools/install test
-	@[ -f build-asan/build.ninja ] || meson setup build-asan --buildtype=debug -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
-	@[ -f build-tsan/build.ninja ] || meson setup build-tsan --buildtype=debug -Doptimization=1 -Db_sanitize=thread -Db_lundef=false >/dev/null
+	@tools/configure build-asan --buildtype=debug -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false
+	@tools/configure build-tsan --buildtype=debug -Doptimization=1 -Db_sanitize=thread -Db_lundef=false
 
 test: test-build ## install what is missing and run the tests, under the sanitizers
 	@tools/test.py

@@ -11,7 +11,7 @@
 
 enum { LINE_CHARS_MAX = 1000 };
 
-enum kind { KIND_TEXT, KIND_INT, KIND_BOOL, KIND_CURRENCY, KIND_LOG };
+enum kind { KIND_TEXT, KIND_INT, KIND_BOOL, KIND_CURRENCY, KIND_LOG, KIND_SECRET };
 
 struct setting {
     const char *name, *initial;
@@ -26,10 +26,27 @@ static const struct setting settings[] = {
     {"tls_key", "", KIND_TEXT, 0, 0, "PEM file of the certificate's key"},
     {"currency", "EUR", KIND_CURRENCY, 0, 0, "ISO 4217 code of the shop's prices"},
     {"log", "text", KIND_LOG, 0, 0, "one line a request on stderr: text, json or off"},
+    {"signup", "on", KIND_BOOL, 0, 0, "whether customers may make accounts: on or off"},
+    {"shipping_methods", "Standard:0:3", KIND_TEXT, 0, 0,
+     "how goods are sent: name:price:days, ..., as in Standard:0:3, Express:9.90:1"},
+    {"cart_abandoned_s", "3600", KIND_INT, 1, 31536000, "a cart left alone so long is abandoned"},
+    {"cart_expired_s", "2592000", KIND_INT, 1, 315360000, "and so long, it is gone"},
     {"reservation_hold_s", "900", KIND_INT, 30, 86400, "how long stock waits for its payment"},
     {"sandbox", "on", KIND_BOOL, 0, 0, "the sandbox payment provider: on or off"},
     {"sandbox_timeout_ms", "10000", KIND_INT, 1, 60000, "how long a provider may take to answer"},
     {"sandbox_slow_ms", "2000", KIND_INT, 0, 60000, "how long the sandbox's token slow takes"},
+    {"sandbox_url", "", KIND_TEXT, 0, 0, "ask the sandbox that `souk sandbox` serves here instead"},
+    {"sandbox_secret", "", KIND_SECRET, 0, 0, "what that sandbox and its callbacks are known by"},
+    {"smtp_url", "", KIND_TEXT, 0, 0,
+     "mail server, smtp://host:25 or smtps://host:465; without one, mails are kept in DIR/mail"},
+    {"smtp_user", "", KIND_TEXT, 0, 0, "to log in there; it then must offer TLS unless it is local"},
+    {"smtp_password", "", KIND_SECRET, 0, 0, "of smtp_user"},
+    {"smtp_tls", "off", KIND_BOOL, 0, 0, "refuse a mail server that offers no TLS"},
+    {"smtp_authorities", "", KIND_TEXT, 0, 0,
+     "PEM file of who may sign its certificate; the system's when left out"},
+    {"mail_from", "Souk <souk@localhost>", KIND_TEXT, 0, 0, "whom mails are from: Name <address>"},
+    {"public_url", "http://127.0.0.1:8080", KIND_TEXT, 0, 0,
+     "where buyers find the shop: links in mails begin with it"},
     {"requests_max", "2000", KIND_INT, 1, 100000, "requests in work at once; beyond it, 503"},
     {"rate_limit_per_s", "50", KIND_INT, 0, 1000000,
      "requests a second from one address or account, in bursts of ten times as many; 0 is no limit"},
@@ -121,8 +138,10 @@ conf_text(const struct conf *c, struct arena *a)
 {
     struct text t = text_in(a);
     for (int i = 0; i < SETTINGS; i++) {
+        const char *value = conf_get(c, settings[i].name);
+        bool hidden = settings[i].kind == KIND_SECRET && *value;
         const char *pair =
-            arena_printf(a, "%s = %s", settings[i].name, conf_get(c, settings[i].name));
+            arena_printf(a, "%s = %s", settings[i].name, hidden ? "(hidden)" : value);
         text_printf(&t, "%-36s # %s\n", pair, settings[i].help);
     }
     return t.bytes;
@@ -144,6 +163,7 @@ fault_of(const struct setting *s, const char *value, struct arena *a)
     int64_t n;
     switch (s->kind) {
     case KIND_TEXT:
+    case KIND_SECRET:
         return NULL;
     case KIND_INT:
         if (int_parse(value, &n) && n >= s->min && n <= s->max)

@@ -56,9 +56,22 @@ hear(void *arg, struct tx *tx, const struct event *event)
     return st;
 }
 
+static bool
+broadcast_wanted(const struct unit *unit, const struct event *event)
+{
+    const struct subscription *s = unit->service->subscribes;
+    for (size_t i = 0; i < SUBSCRIBES_MAX && s[i].topic; i++)
+        if (s[i].broadcast && strcmp(s[i].topic->name, event->topic) == 0 &&
+            (!s[i].wants || s[i].wants(unit->node, event)))
+            return true;
+    return false;
+}
+
 static void
 hear_broadcast(void *arg, const struct event *event)
 {
+    if (!broadcast_wanted(arg, event))
+        return;
     struct arena *arena = arena_new();
     struct request rq;
     event_request(&rq, arg, event, arena);
@@ -77,15 +90,18 @@ apply_event(struct unit *unit, struct tx *tx, const struct event *event)
 
 /* A request in an event's name: its time is the event's, and its id follows from the event's. */
 static void
-event_request(struct request *rq, struct unit *unit, const struct event *event,
-              struct arena *arena)
+event_request(struct request *rq, struct unit *unit, const struct event *event, struct arena *arena)
 {
     *rq = (struct request){
         .arena = arena,
         .scope = {.arena = arena},
         .node = unit->node,
         .service = unit->service,
-        .caller = {.kind = CALLER_SERVICE, .id = "", .session_id = "", .order_id = "", .ip = "",
+        .caller = {.kind = CALLER_SERVICE,
+                   .id = "",
+                   .session_id = "",
+                   .order_id = "",
+                   .ip = "",
                    .user_agent = ""},
         .id = id_derive(arena, "req", event->id, unit->service->name),
         .now_us = event->time_us,

@@ -145,7 +145,8 @@ void publish(struct request *rq, struct tx *tx, const struct topic *topic,
 
 typedef void any_fn(void);
 
-enum { RPC_QUICK = 1, RPC_UNKEPT = 2 };
+/* RPC_STREAM: its answer is followed.  RPC_ASYNC: serves another rpc's route to who prefers not to wait. */
+enum { RPC_QUICK = 1, RPC_UNKEPT = 2, RPC_STREAM = 4, RPC_ASYNC = 8 };
 
 /* One rpc; generated. */
 struct rpc {
@@ -187,6 +188,15 @@ enum status rpc_call(struct request *rq, const struct rpc *rpc, const ProtobufCM
 /* May the caller do this?  For handlers that show staff more. */
 bool may(struct request *rq, const char *permission);
 
+/*
+ * Has fn(…, subject) run soon, on a fiber of the service's scheduler and with a request of its own,
+ * beside others: for what an event asks for and must not wait for a job's next turn.  Nothing is kept
+ * of it, so that a job must find it too.  Called in a transaction, fn looks first with tx_begin, which
+ * waits for that transaction.  False if the node does not run, or too many wait.
+ */
+typedef enum status task_fn(struct request *rq, const char *subject);
+bool soon(struct request *rq, task_fn *fn, const char *subject);
+
 /* ---- a service ------------------------------------------------------------------------------- */
 
 typedef enum status subscription_fn(struct request *rq, struct tx *tx, const void *message);
@@ -201,6 +211,8 @@ struct subscription {
     any_fn *fn;
     bool projection; /* writes only projection tables: replay rebuilds them from the journal */
     bool broadcast;  /* every process hears it, outside a transaction (tx is NULL): caches, streams */
+    /* Of a broadcast: false spares what it costs to hand the event over.  NULL: always. */
+    bool (*wants)(struct node *node, const struct event *event);
 };
 
 struct job {

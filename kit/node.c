@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/env.h"
 #include "kit/node_impl.h"
 #include "kit/rules.h"
 
@@ -16,6 +18,7 @@ static enum status open_store(struct node *node, bool listeners, struct arena *a
 static void add_units(struct node *node);
 static enum status start_services(struct node *node, struct arena *a, const char **why);
 static void on_durable(void *arg, uint64_t batch);
+static void give_way(void *arg);
 
 enum status
 node_open(const struct node_options *options, struct arena *a, struct node **ret, const char **why)
@@ -40,6 +43,7 @@ node_open(const struct node_options *options, struct arena *a, struct node **ret
     }
     node->core_sched = sched_new("core", CORE_FIBERS_MAX);
     node->listener_sched = sched_new("listeners", LISTENER_FIBERS_MAX);
+    sched_spawn(node->listener_sched, give_way, NULL);
     add_units(node);
     node->bus = bus_new(&(struct bus_options){
         .core = node->core,
@@ -92,6 +96,7 @@ node_stop(struct node *node)
         return;
     __atomic_store_n(&node->started, false, __ATOMIC_RELEASE);
     jobs_stop(node);
+    tasks_stop(node);
     if (unit_named(node, "authz"))
         node_run(node, "authz", last_report, node);
     bus_stop(node->bus);
@@ -188,6 +193,15 @@ on_durable(void *arg, uint64_t batch)
     struct node *node = arg;
     if (node->bus)
         bus_kick(node->bus, batch);
+}
+
+/* Where the processors are short, sales come before those who listen; they catch up afterwards. */
+static void
+give_way(void *arg)
+{
+    (void)arg;
+    if (!env.single_thread)
+        setpriority(PRIO_PROCESS, (id_t)gettid(), LISTENERS_NICE);
 }
 
 static void

@@ -9,7 +9,17 @@ enum {
     SERVICES_MAX = 32,
     CORE_FIBERS_MAX = 4096,
     LISTENER_FIBERS_MAX = 256,
+    LISTENERS_NICE = 10, /* about a tenth of a processor that sales want too */
     REQUEST_LIFE_US = 10 * 1000 * 1000,
+};
+
+/* What soon() was given, by one service. */
+struct tasks {
+    struct spin lock;
+    struct task *first, *last; /* that wait */
+    size_t n_waiting, n_running;
+    bool stop;
+    struct fiber *waiter;
 };
 
 /* A service as it runs here. */
@@ -21,6 +31,7 @@ struct unit {
     void *state; /* service_state's */
     size_t state_bytes;
     const char *topics[SUBSCRIBES_MAX + 1]; /* of its subscriptions that have a cursor */
+    struct tasks tasks;
 };
 
 struct job_run {
@@ -81,6 +92,9 @@ struct migration *migrations_for(const struct node *node, bool listeners, const 
 /* jobs.c */
 void jobs_start(struct node *node);
 void jobs_stop(struct node *node);
+
+/* tasks.c */
+void tasks_stop(struct node *node); /* lets what runs end, and drops what waits */
 
 /* log.c */
 void log_line(const char *bytes, size_t n); /* whole lines; written soon, from any thread */

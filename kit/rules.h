@@ -14,6 +14,7 @@ struct field_rule {
     int max_length; /* characters; 0: 1,000 */
     int max_items;  /* 0: 100 */
     const char *pattern, *format; /* or NULL */
+    const char *header; /* the request's header that fills it, or NULL */
 };
 
 /* Rules of a message's fields, in the order of type->fields; NULL where no field has any. */

@@ -1,7 +1,5 @@
 /* The HTTP client: libcurl on a thread of the offload pool, a fresh connection for each call. */
 #include <curl/curl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +9,7 @@
 #include "base/text.h"
 #include "base/time.h"
 #include "fiber/fiber.h"
+#include "net/curl_thread.h"
 #include "net/net.h"
 
 enum { ANSWER_BYTES_DEFAULT = 8 << 20 };
@@ -31,7 +30,7 @@ struct fetch {
 };
 
 static void run(void *arg);
-static void perform(struct fetch *f);
+static void perform(void *arg);
 static bool well_formed(const struct http_fetch *in);
 static struct curl_slist *header_list(const struct fetch *f);
 static void set_body(const struct fetch *f, CURL *curl);
@@ -79,32 +78,15 @@ well_formed(const struct http_fetch *in)
 }
 
 static void
-start_curl(void)
-{
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
-/* A write to a closed connection must not end the process: the signal is held back and taken. */
-static void
 run(void *arg)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, start_curl);
-    sigset_t pipe, before, pending;
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    sigpending(&pending);
-    pthread_sigmask(SIG_BLOCK, &pipe, &before);
-    perform(arg);
-    const struct timespec at_once = {0};
-    if (!sigismember(&pending, SIGPIPE))
-        sigtimedwait(&pipe, NULL, &at_once);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    curl_thread(perform, arg);
 }
 
 static void
-perform(struct fetch *f)
+perform(void *arg)
 {
+    struct fetch *f = arg;
     const struct http_fetch *in = f->in;
     char error[CURL_ERROR_SIZE] = "";
     CURL *curl = curl_easy_init();

@@ -49,6 +49,12 @@ http_respond(struct http_exchange *x, const struct http_response *out)
 }
 
 void
+http_drop(struct http_exchange *x)
+{
+    tell(x, TOLD_DROP);
+}
+
+void
 http_stream_begin(struct http_exchange *x, const struct http_response *head)
 {
     response_copy(x->arena, head, &x->answer);
@@ -310,11 +316,15 @@ exchanges_told(struct http_exchange *first)
 static void
 listen_to(struct http_exchange *x, unsigned told)
 {
-    if (told & (TOLD_ANSWER | TOLD_END))
+    if (told & (TOLD_ANSWER | TOLD_END | TOLD_DROP))
         x->done = true;
     if (lost(x)) {
         if (x->done)
             exchange_free(x);
+        return;
+    }
+    if (told & TOLD_DROP) {
+        conn_close(x->conn);
         return;
     }
     bool http1 = x->conn->protocol == PROTOCOL_HTTP1;

@@ -198,7 +198,7 @@ struct chunk {
 };
 
 /* What a handler has said and the loop has not yet heard. */
-enum { TOLD_ANSWER = 1, TOLD_BEGIN = 2, TOLD_BYTES = 4, TOLD_END = 8 };
+enum { TOLD_ANSWER = 1, TOLD_BEGIN = 2, TOLD_BYTES = 4, TOLD_END = 8, TOLD_DROP = 16 };
 
 struct http_exchange {
     struct arena *arena;

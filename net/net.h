@@ -91,6 +91,10 @@ void http_server_drain(struct http_server *s, int64_t grace_us);
  * nor the request may be touched. */
 void http_respond(struct http_exchange *x, const struct http_response *out);
 
+/* Gives no answer: the connection is closed, as by a server that died.  For tests of whoever asks;
+ * from any thread. */
+void http_drop(struct http_exchange *x);
+
 /*
  * A live answer (server-sent events): head now, bytes as they come.  http_stream_write gives false
  * when the peer has gone or does not read (more than HTTP_STREAM_QUEUE_MAX bytes wait): then only

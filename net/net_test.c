@@ -164,6 +164,23 @@ one_overrun(struct world *w)
     return atomic_load(&w->overruns) == 1;
 }
 
+TEST(a_dropped_request_ends_its_connection_without_an_answer)
+{
+    struct world w;
+    world_begin(&w, (struct http_server_options){0});
+    for (int i = 0; i < 3; i++) {
+        static const char asks[] = "GET /drop HTTP/1.1\r\nhost: a\r\n\r\n" ASK;
+        struct text t = converse(&w, asks, sizeof asks - 1);
+        check_int((long long)t.n, 0);
+    }
+    struct http_answer answer;
+    const char *why;
+    const struct http_fetch in = {.url = arena_printf(w.arena, "http://127.0.0.1:%d/drop", w.port),
+                                  .timeout_us = 5 * SECOND_US};
+    check_int(http_fetch(w.arena, &in, &answer, &why), UNKNOWN);
+    world_end(&w);
+}
+
 TEST(a_stream_whose_reader_is_slow_is_cut_short)
 {
     struct world w;

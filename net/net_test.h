@@ -5,6 +5,7 @@
  * /thread    the same from another thread
  * /hold      is answered when the test calls release_held()
  * /big       8 MiB
+ * /drop      nothing: the connection is closed
  * /who       says who asks: peer, loopback, TLS, version, authority
  * /header    the header that the query names
  * /stream    three server-sent events from another thread
@@ -129,6 +130,8 @@ on_test_request(void *arg, struct http_exchange *x, const struct http_request *i
         const char *value = http_header(in, in->query);
         value = value ? value : "(none)";
         answer_text(x, 200, value, strlen(value));
+    } else if (strcmp(in->path, "/drop") == 0) {
+        http_drop(x);
     } else if (strcmp(in->path, "/big") == 0) {
         answer_text(x, 200, arena_alloc(in->arena, BIG_BYTES), BIG_BYTES);
     } else {

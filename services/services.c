@@ -2,16 +2,24 @@
 #include "services/services.h"
 
 extern const struct service auth_service, authz_service, users_service, catalog_service,
-    inventory_service, orders_service, payments_service, audit_service;
+    cart_service, inventory_service, orders_service, payments_service, shipping_service,
+    audit_service, analytics_service, notifications_service, recommendations_service,
+    search_service;
 
 const struct service *const souk_services[] = {
     &auth_service,
     &authz_service,
     &users_service,
     &catalog_service,
+    &cart_service,
     &inventory_service,
     &orders_service,
     &payments_service,
+    &shipping_service,
+    &analytics_service,
+    &notifications_service,
+    &recommendations_service,
+    &search_service,
     &audit_service,
     NULL,
 };

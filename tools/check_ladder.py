@@ -63,7 +63,7 @@ def target(root, source, header):
         if name == 'types':
             return 'services/common', None
         owner = owner_of_proto(root, name)
-        layer = owner if owner in ('gateway', 'bus') else 'services'
+        layer = owner if owner in ('gateway', 'bus') and (owner, kind) != ('gateway', 'api') else 'services'
         return layer, owner if kind in ('impl', 'sql') else None
     if (root / source.path.parent / header).exists() and '/' not in header:
         return source.layer, None

@@ -29,10 +29,10 @@ def api_h(protos, file):
     if file.events:
         out.append('\n/* Events. */\n')
     for m in file.events:
-        topic = snake(m.name)
+        topic = snake(m.c_name)
         out.append(f'extern const struct topic {topic};\n'
                    f'typedef enum status {topic}_handler(struct request *, struct tx *,'
-                   f' const {m.name} *);\n')
+                   f' const {m.c_name} *);\n')
     if file.service_name:
         out.append(f'\n/* Calls. */\nextern const struct rpc_list {file.service}_rpcs;\n')
     for i, r in enumerate(file.rpcs):
@@ -51,11 +51,11 @@ def enum_names(e):
 
 def message_names(m):
     symbol = pb_symbol(m.full)
-    return (f'typedef {pb_type(m.full)} {m.name};\n'
-            f'#define DESCRIPTOR_OF_{m.name} (&{symbol}__descriptor)\n'
-            f'static inline {m.name} *\nnew_{snake(m.name)}(struct arena *a)\n'
+    return (f'typedef {pb_type(m.full)} {m.c_name};\n'
+            f'#define DESCRIPTOR_OF_{m.c_name} (&{symbol}__descriptor)\n'
+            f'static inline {m.c_name} *\nnew_{snake(m.c_name)}(struct arena *a)\n'
             '{\n'
-            f'    {m.name} *m = arena_alloc(a, sizeof *m);\n'
+            f'    {m.c_name} *m = arena_alloc(a, sizeof *m);\n'
             f'    {symbol}__init(m);\n'
             '    return m;\n'
             '}\n')
@@ -67,7 +67,7 @@ def reason_name(file, v):
 
 def literal(m):
     """A message on the caller's stack; a string that is not given is NULL, which packs like ""."""
-    return f'&({m.name}){{.base = PROTOBUF_C_MESSAGE_INIT({descriptor(m.full)}), __VA_ARGS__}}'
+    return f'&({m.c_name}){{.base = PROTOBUF_C_MESSAGE_INIT({descriptor(m.full)}), __VA_ARGS__}}'
 
 
 def call(protos, file, i, r):
@@ -94,8 +94,8 @@ def api_c(protos, file):
                    f' {c_string(v.name)}, {v.options["fails_with"]}, {v.options.get("http", 0)},'
                    f' {c_string(v.name.lower())}}};\n')
     for m in file.events:
-        topic = snake(m.name)
-        out.append(f'const struct topic {topic} = {{{c_string(f"{file.service}.{topic}")},'
+        topic = snake(m.c_name)
+        out.append(f'const struct topic {topic} = {{{c_string(f"{file.service}.{snake(m.name)}")},'
                    f' {c_string(file.service)}, {c_string(m.options["subject"])},'
                    f' {descriptor(m.full)}}};\n')
     if file.service_name:
@@ -126,10 +126,13 @@ def rpc_list(protos, file):
     return ''.join(out)
 
 
+FLAGS = (('quick', 'RPC_QUICK'), ('unkept', 'RPC_UNKEPT'), ('stream', 'RPC_STREAM'),
+         ('respond_async', 'RPC_ASYNC'))
+
+
 def rpc_row(file, r):
     o = r.options
-    flags = ' | '.join(flag for name, flag in (('quick', 'RPC_QUICK'), ('unkept', 'RPC_UNKEPT'))
-                       if o.get(name)) or '0'
+    flags = ' | '.join(flag for name, flag in FLAGS if o.get(name)) or '0'
     full = f'/{file.package}.{file.service_name}/{r.name}'
     return (f'    {{.service = {c_string(file.service)}, .name = {c_string(r.name)},\n'
             f'     .full = {c_string(full)},\n'
@@ -156,7 +159,7 @@ def impl_h(protos, file):
         out.append(f'enum status {file.service}_{r.c_name}(struct request *rq, const {given.name} *in,'
                    f' {answer.name} *out);\n')
     for m in file.events:
-        topic = snake(m.name)
+        topic = snake(m.c_name)
         out.append(f'#define publish_{topic}(rq, tx, ...) \\\n'
                    f'    publish((rq), (tx), &{topic}, &({literal(m)})->base)\n')
     return ''.join(out)

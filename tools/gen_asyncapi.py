@@ -39,11 +39,11 @@ def document(protos):
                  'description': 'Domain events, at least once, in order for each publisher and subject.'},
         'defaultContentType': 'application/cloudevents+json',
         'channels': {topic: {'address': topic, **described(m.comment),
-                             'messages': {m.name: {'$ref': f'#/components/messages/{m.name}'}}}
+                             'messages': {m.name: {'$ref': f'#/components/messages/{m.c_name}'}}}
                      for topic, _, m in events},
         'operations': {f'{file.service}_publishes_{snake(m.name)}':
                        {'action': 'send', 'channel': {'$ref': f'#/channels/{topic}'}} for topic, file, m in events},
-        'components': {'messages': {m.name: message(schemas, topic, file, m) for topic, file, m in events},
+        'components': {'messages': {m.c_name: message(schemas, topic, file, m) for topic, file, m in events},
                        'schemas': {'CloudEvent': envelope(), **schemas.all()}},
     }
 

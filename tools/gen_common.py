@@ -128,6 +128,10 @@ class Message:
     line: int
     file: object = None
 
+    @property
+    def c_name(self):
+        return self.options.get('c_name', self.name)
+
     def field(self, name):
         return next((f for f in self.fields if f.name == name), None)
 
@@ -404,7 +408,7 @@ def lint_names(protos, file):
     """Short names of messages and enum constants must be clear within one .c."""
     owners = {}
     for f in protos.visible(file):
-        names = [(m.name, m.line) for m in f.messages]
+        names = [(m.c_name, m.line) for m in f.messages]
         names += [(e.name, e.line) for e in f.enums if e.name != 'Reason']
         names += [(e.c_name(v), v.line) for e in f.enums if e.name != 'Reason' for v in e.values]
         for name, line in names:
@@ -432,6 +436,9 @@ def lint_message(m, say):
             say(f, 'pattern, format and max_length are for strings')
         if 'max_items' in o and not f.repeated:
             say(f, 'max_items is for lists')
+        if 'header' in o and (f.kind != 'string' or f.repeated
+                              or not re.fullmatch(r'[a-z][a-z0-9-]*', o['header'])):
+            say(f, 'header is a lower case name, of a string')
         if o.get('format', 'email') not in FORMATS:
             say(f, f'format is one of {", ".join(FORMATS)}')
     if m.options.get('event'):
@@ -447,7 +454,8 @@ def lint_rpc(protos, r, say):
     o = r.options
     in_message, out_message = protos.messages[r.input], protos.messages[r.output]
     if 'route' not in o:
-        for name in ('permission', 'granted_to', 'http_status', 'consumes', 'produces', 'body_max'):
+        for name in ('permission', 'granted_to', 'http_status', 'consumes', 'produces', 'body_max', 'stream',
+                     'respond_async'):
             if name in o:
                 say(r, f'({name}) without a (souk.route)')
         return
@@ -472,5 +480,9 @@ def lint_rpc(protos, r, say):
             say(r, f'(souk.{option}) needs a bytes field "body" in {message.name}')
     if o.get('quick') and r.method != 'GET':
         say(r, 'only a GET may be quick: it must not write')
+    if o.get('stream') and (r.method != 'GET' or not out_message.field('version')):
+        say(r, 'only a GET whose answer has a version can be followed')
+    if o.get('respond_async') and r.method != 'POST':
+        say(r, 'only a POST is answered before its work is done')
     if not 200 <= r.http_status <= 299:
         say(r, f'http_status {r.http_status} is no success')

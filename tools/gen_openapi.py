@@ -42,7 +42,11 @@ def document(protos):
     schemas = Schemas(protos, served)
     routes, problems = defaultdict(dict), {}
     for file, r in served:
-        routes[r.path][r.method.lower()] = operation(protos, schemas, problems, file, r)
+        if not r.options.get('respond_async'):
+            routes[r.path][r.method.lower()] = operation(protos, schemas, problems, file, r)
+    for _, r in served:
+        if r.options.get('respond_async'):
+            add_async(protos, schemas, routes[r.path][r.method.lower()], r)
     order = [m.lower() for m in METHODS]
     return {
         'openapi': '3.1.0',
@@ -88,6 +92,17 @@ def operation(protos, schemas, problems, file, r):
     return out
 
 
+def add_async(protos, schemas, there, r):
+    """What the route answers to Prefer: respond-async, beside what it answers otherwise."""
+    there['parameters'] = [*there.get('parameters', []), {
+        'name': 'Prefer', 'in': 'header', 'required': False, 'schema': {'type': 'string'},
+        'description': f'respond-async (RFC 7240): {r.comment}'}]
+    waits = answer(protos, schemas, r)
+    waits['headers'] = {name: {'description': text, 'schema': {'type': 'string'}} for name, text in (
+        ('Location', 'Where the end will be told.'), ('Preference-Applied', 'respond-async.'))}
+    there['responses'] = dict(sorted({**there['responses'], str(r.http_status): waits}.items()))
+
+
 def told(r):
     """summary and description, from the comment above the rpc."""
     first = re.match(r'(.*?[a-z)"])[.;:](\s|$)', r.comment)
@@ -115,6 +130,9 @@ def parameters(schemas, r, given):
                 schema['minLength'] = 1
             out.append({'name': f.name, 'in': 'path', 'required': True, **described(f.comment),
                         'schema': schema})
+        elif f.options.get('header'):
+            out.append({'name': f.options['header'], 'in': 'header', 'required': False,
+                        **described(f.comment), 'schema': {'type': 'string'}})
         elif not takes_json(r) and f.name not in ('expected_version', 'body', *NOT_IN_BODY):
             out.append(query_parameter(schemas, f))
     if r.method == 'POST':
@@ -156,7 +174,11 @@ def answer(protos, schemas, r):
         out['headers'] = {'ETag': {'description': 'The version, for If-Match.',
                                    'schema': {'type': 'string'}}}
     media = r.options.get('produces')
-    if media:
+    if r.options.get('stream'):
+        out['description'] = ('Server-sent events: the whole answer, now and at each change; id is its'
+                              ' version.')
+        out['content'] = {'text/event-stream': {'schema': {'type': 'string'}}}
+    elif media:
         schema = {'type': 'object'} if media.endswith('json') else {'type': 'string'}
         out['content'] = {media: {'schema': schema}}
     elif r.http_status != 204:

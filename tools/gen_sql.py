@@ -204,7 +204,7 @@ def lint_statement(bad, path, s, messages):
 
 
 def lint_names(bad, path, file, statements):
-    taken = {f'{file.service}_{r.c_name}' for r in file.rpcs} | {snake(m.name) for m in file.events}
+    taken = {f'{file.service}_{r.c_name}' for r in file.rpcs} | {snake(m.c_name) for m in file.events}
     seen = {}
     for s in statements:
         if s.name in seen:

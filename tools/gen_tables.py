@@ -29,7 +29,7 @@ def rpc_lists(files):
 
 
 def topics(files):
-    events = sorted((f'{f.service}.{snake(m.name)}', snake(m.name)) for f in files for m in f.events)
+    events = sorted((f'{f.service}.{snake(m.name)}', snake(m.c_name)) for f in files for m in f.events)
     yield from (f'extern const struct topic {name};\n' for _, name in events)
     yield 'const struct topic *const souk_topics[] = {\n'
     yield from (f'    &{name}, /* {topic} */\n' for topic, name in events)
@@ -56,7 +56,7 @@ def rule(f):
         if name in o:
             out += [f'.has_{name} = true', f'.{name} = {c_int(o[name])}']
     out += [f'.{name} = {o[name]}' for name in ('max_length', 'max_items') if o.get(name)]
-    out += [f'.{name} = {c_text(o[name])}' for name in ('pattern', 'format') if o.get(name)]
+    out += [f'.{name} = {c_text(o[name])}' for name in ('pattern', 'format', 'header') if o.get(name)]
     return out
 
 
@@ -102,7 +102,7 @@ def lint_across(protos):
         for r in file.rpcs:
             lint_route(bad, file, r, routes, granted)
         for m in file.events:
-            other = symbols.setdefault(snake(m.name), file)
+            other = symbols.setdefault(snake(m.c_name), file)
             if other is not file:
                 bad.add(file.path, m.line, f'{m.name}: {other.name}.proto has an event of this name,'
                         ' and both would be one C name')
@@ -112,6 +112,8 @@ def lint_route(bad, file, r, routes, granted):
     if not r.path:
         return
     route = r.method + ' ' + re.sub(r'\{[^}]*\}', '{}', r.path)
+    if r.options.get('respond_async'):
+        route += ' with Prefer: respond-async'
     other = routes.setdefault(route, (file, r))
     if other[1] is not r:
         bad.add(file.path, r.line, f'{r.name}: {other[0].name}.{other[1].name} has this route too:'

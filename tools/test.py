@@ -52,6 +52,8 @@ def jobs(everything):
     yield from asan
     yield from tsan
     if everything:
+        yield 'payments-2000', ['/usr/bin/python3', str(ROOT / 'test/scenarios/payments_test.py'), 'Faulty'], \
+            {**env, 'SOUK_PAYMENTS': '2000'}
         yield 'faults', [str(ROOT / 'test/faults/faults.py'), '--kills', '50'], {}
 
 

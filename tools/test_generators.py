@@ -338,6 +338,31 @@ class OpenApi(unittest.TestCase):
         self.assertTrue(patch['requestBody']['required'])
         self.assertIn('412', patch['responses'])
 
+    def test_what_is_followed_and_what_is_not_waited_for_are_told(self):
+        tree = Tree(self)
+        tree.put('services/shop/shop.proto', PROTO.replace(
+            'rpc MakeThing(MakeThingRequest) returns (souk.v1.Empty);',
+            '''rpc FollowThing(GetThingRequest) returns (Thing) {
+                 option (souk.route) = "GET /v1/things/{id}/stream"; option (souk.stream) = true;
+                 option (souk.permission) = "shop.follow";
+               }
+               rpc MakeThing(MakeThingRequest) returns (Thing) {
+                 option (souk.route) = "POST /v1/things"; option (souk.permission) = "shop.write";
+               }
+               rpc MakeThingLater(MakeThingRequest) returns (souk.v1.Money) {
+                 option (souk.route) = "POST /v1/things"; option (souk.permission) = "shop.write";
+                 option (souk.respond_async) = true; option (souk.http_status) = 202;
+               }'''))
+        paths = tree.openapi()['paths']
+        self.assertEqual(list(paths['/v1/things/{id}/stream']['get']['responses']['200']['content']),
+                         ['text/event-stream'])
+        make = paths['/v1/things']['post']
+        self.assertEqual(make['operationId'], 'shop_make_thing')
+        self.assertIn('Prefer', [p['name'] for p in make['parameters']])
+        self.assertEqual(make['responses']['202']['content']['application/json']['schema'],
+                         {'$ref': '#/components/schemas/Money'})
+        self.assertIn('200', make['responses'])
+
     def test_every_reference_leads_somewhere(self):
         for ref in re.findall(r'"#/([^"]+)"', json.dumps(self.api)):
             place = self.api
@@ -368,6 +393,10 @@ BAD_PROTOS = [
     ('option (souk.quick) = true;', 'option (souk.consumes) = "text/csv";', 'needs a bytes field "body"'),
     ('option (souk.permission) = "shop.write";',
      'option (souk.permission) = "shop.write"; option (souk.quick) = true;', 'only a GET may be quick'),
+    ('option (souk.permission) = "shop.write";',
+     'option (souk.permission) = "shop.write"; option (souk.stream) = true;', 'can be followed'),
+    ('option (souk.permission) = "shop.write";',
+     'option (souk.permission) = "shop.write"; option (souk.respond_async) = true;', 'only a POST is answered'),
     ('option (souk.subject) = "id";', 'option (souk.subject) = "key";', 'an event needs (souk.subject)'),
     ('(souk.personal) = true', '(souk.secret) = true', 'no secret is ever in an event'),
     ('[(souk.fails_with) = NOT_FOUND]', '', 'a reason needs (souk.fails_with)'),
@@ -464,6 +493,13 @@ class Refused(unittest.TestCase):
         self.assertIn('GetThing: shop.GetThing has this route too', told)
         self.assertIn('ThingMade: shop.proto has an event of this name', told)
 
+    def test_events_of_one_name_have_different_ones_in_c(self):
+        tree = Tree(self)
+        stall = PROTO.replace('"shop.', '"stall.').replace('souk.shop', 'souk.stall').replace('/v1/things', '/v1/x')
+        tree.put('services/stall/stall.proto', re.sub(r'Shop\b', 'Stall', stall).replace(
+            'option (souk.event) = true;', 'option (souk.event) = true; option (souk.c_name) = "StallThingMade";'))
+        self.assertNotIn('event of this name', tree.tables().stderr)
+
     def test_one_request_message_is_not_shared_by_two_kinds_of_route(self):
         tree = Tree(self)
         tree.put('services/shop/shop.proto', PROTO.replace(
@@ -482,6 +518,8 @@ LADDER_CASES = [
     ('kit/a.c', '#include "types.api.h"\n', ''),
     ('services/shop/b.c', '#include "gateway/json.h"\n', 'of gateway stands above services'),
     ('services/stall/a.c', '#include "shop.api.h"\n#include "kit/kit.h"\n', ''),
+    ('services/stall/a.c', '#include "gateway.api.h"\n', ''),     # to hear what it publishes
+    ('services/stall/a.c', '#include "gateway.impl.h"\n', '"gateway.impl.h" is private to gateway'),
     ('services/stall/a.c', '#include "shop.impl.h"\n', '"shop.impl.h" is private to shop'),
     ('services/stall/a.c', '#include "shop.sql.h"\n', '"shop.sql.h" is private to shop'),
     ('services/stall/a.c', '#include "shop/rules.h"\n', '"shop/rules.h" is private to shop'),
