@@ -61,7 +61,7 @@ bus_start(struct bus *bus)
         bus->options.listener_sched ? bus->options.listener_sched : bus->options.core_sched;
     worker_start(&bus->tail, bus, beside, tail_run, bus);
     if (bus->options.listeners)
-        worker_start(&bus->relay, bus, beside, relay_run, bus);
+        worker_start(&bus->relay, bus, bus->options.core_sched, relay_run, bus);
 }
 
 void

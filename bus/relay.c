@@ -4,12 +4,16 @@
  * It reads only what is durable there, waits until the journal has it on disk, and then deletes it.
  * After a crash between the two it finds the same events again; the journal knows them by subject,
  * publisher and sequence, and takes none twice.
+ *
+ * It runs beside those who sell: the listeners' thread gives way to others, and must not do so while
+ * it holds the writer that sales wait for.
  */
 #include "bus/bus_private.h"
 
 enum {
     RELAY_ROWS_MAX = 256, /* in one transaction */
     RELAY_LOOK_US = 1000000,
+    RELAY_PAUSE_US = 10000, /* so that a commit takes many */
     DRAIN_LOOK_US = 1000,
 };
 
@@ -51,7 +55,9 @@ relay_run(void *arg)
         enum status st = relay_some(bus, &scope, &n);
         if (st)
             fiber_sleep_us(RELAY_LOOK_US);
-        else if (n < RELAY_ROWS_MAX)
+        else if (n > 0 && n < RELAY_ROWS_MAX)
+            fiber_sleep_us(RELAY_PAUSE_US);
+        else if (n == 0)
             worker_wait(&bus->relay, env.mono_us() + RELAY_LOOK_US);
     }
     arena_free(a);
