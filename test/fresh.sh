@@ -10,9 +10,25 @@ sudo=""
 [ "$(id -u)" -eq 0 ] || sudo="sudo"
 port=8080
 
+# What runs in the root ends before its mounts, and the mounts before the folder: a folder removed with a
+# mount in it would take the mounted things along.
 finish() {
-    for m in proc dev; do $sudo umount "$root/$m" 2>/dev/null || true; done
-    $sudo rm -rf "$work"
+    for p in $(rooted); do $sudo kill -TERM "$p" 2>/dev/null || true; done
+    sleep 2
+    $sudo umount "$root/proc" 2>/dev/null || true
+    if grep -q " $root/" /proc/mounts; then
+        echo "something is still mounted under $root: the folder stays" >&2
+    else
+        $sudo rm -rf --one-file-system "$work"
+    fi
+}
+
+# The processes whose root is ours.
+rooted() {
+    for p in /proc/[0-9]*; do
+        [ "$($sudo readlink "$p/root" 2>/dev/null)" = "$root" ] && echo "${p#/proc/}"
+    done
+    true
 }
 trap finish EXIT
 
@@ -24,7 +40,14 @@ for file in /etc/apt/sources.list /etc/apt/sources.list.d/debian*.list /etc/apt/
 done
 $sudo mmdebstrap --quiet --variant=apt --include=git,make,ca-certificates bookworm "$root" "$@"
 $sudo mount -t proc proc "$root/proc"
-$sudo mount --bind /dev "$root/dev"
+# A few devices of its own: nothing of this machine's /dev is in there.
+for device in "null 1 3" "zero 1 5" "full 1 7" "random 1 8" "urandom 1 9" "tty 5 0"; do
+    # shellcheck disable=SC2086  # name, major, minor
+    set -- $device
+    [ -e "$root/dev/$1" ] || $sudo mknod -m 666 "$root/dev/$1" c "$2" "$3"
+done
+[ -e "$root/dev/fd" ] || $sudo ln -s /proc/self/fd "$root/dev/fd"
+$sudo mkdir -p -m 1777 "$root/dev/shm"
 $sudo cp /etc/hosts /etc/resolv.conf "$root/etc/" 2>/dev/null || true
 
 git clone --quiet "$here" "$root/souk"

@@ -1,4 +1,7 @@
 """What the tests in Python share: a Souk of their own, its HTTP, and the closing line."""
+import base64
+import hashlib
+import hmac
 import json
 import os
 import shutil
@@ -110,6 +113,18 @@ class Souk:
             assert status == 200, body
             self.token = body['access_token']
         return {'Authorization': 'Bearer ' + self.token}
+
+    def customer(self, email):
+        """Headers of a customer who signs up, and what sign-up answered."""
+        status, made, _ = self.post('/v1/auth/signup', {'email': email, 'password': PASSWORD, 'name': email.split('@')[0]})
+        assert status == 201, made
+        return {'Authorization': 'Bearer ' + made['access_token']}, made
+
+    def link_token(self, purpose, made_for):
+        """The secret of a mail's link, from the key in the data folder as services/auth/credentials.c makes it."""
+        key = hashlib.sha256(Path(self.data, 'keys/auth-identifiers.key').read_bytes()).digest()
+        secret = hmac.digest(key, f'link\n{purpose}\n{made_for}'.encode(), 'sha256')
+        return base64.urlsafe_b64encode(secret).decode().rstrip('=')
 
     def product(self, handle, amount=1000, stock=10, **more):
         """A product of one variant, on sale: its sku."""

@@ -82,6 +82,7 @@ static void
 stop(struct world *w)
 {
     if (w->web) {
+        gateway_drain(w->gateway);
         http_server_drain(w->web, SECOND_US);
         loop_free(w->loop);
     }

@@ -27,7 +27,7 @@ class Commands(unittest.TestCase):
 
     def test_every_command_explains_itself(self):
         listed = subprocess.run([BINARY, '--help'], capture_output=True, text=True).stdout
-        for name in ('run', 'admin', 'import', 'journal', 'deadletters', 'map', 'check-config'):
+        for name in ('run', 'sandbox', 'admin', 'import', 'export', 'journal', 'deadletters', 'map', 'check-config'):
             self.assertIn(f'souk {name}', listed)
             told = subprocess.run([BINARY, name, '--help'], capture_output=True, text=True)
             self.assertEqual(told.returncode, 0)
@@ -36,6 +36,7 @@ class Commands(unittest.TestCase):
     def test_wrong_words_are_refused_with_a_reason(self):
         for words, part in ((['fly'], 'there is no command'), (['run', '--fast'], 'does not take --fast'),
                             (['admin'], 'usage:'), (['journal', 'burn'], 'not "burn"'),
+                            (['export', 'ebay'], 'not "ebay"'), (['import', 'woocommerce'], 'usage:'),
                             (['run', '--listen'], 'needs a value'), (['map', 'x'], 'takes no "x"')):
             told = subprocess.run([BINARY, *words], capture_output=True, text=True, cwd=self.souk.folder)
             self.assertEqual(told.returncode, 2, words)
@@ -93,6 +94,40 @@ class Commands(unittest.TestCase):
             self.assertIn('0 new, 0 changed', out)
         self.assertEqual(self.souk.get('/v1/products?limit=100')[1], before)
         self.assertEqual(self.events(), events)
+
+    def test_what_is_exported_comes_back_whether_it_runs_or_not(self):
+        def shown(souk):
+            return sorted((p['handle'], p['title'], p['description'], p['tags'], p['images'],
+                           [(v['sku'], v['title'], v['price'], v.get('compare_at_price'), v['available'])
+                            for v in p['variants']]) for p in souk.get('/v1/products?limit=100')[1]['data'])
+        self.souk.start()
+        goods = shown(self.souk)
+        self.assertGreater(len(goods), 10)
+        for form in ('shopify', 'woocommerce'):
+            path = f'{self.souk.folder}/{form}.csv'
+            self.assertEqual(self.souk.command('export', form, path), (0, '', ''))
+            code, out, error = self.souk.command('export', form)
+            self.assertEqual((code, error, out), (0, '', Path(path).read_text()))
+            status, text, headers = self.souk.get(f'/v1/exports/{form}', **self.souk.staff())
+            self.assertEqual((status, headers['content-type']), (200, 'text/csv'))
+            self.assertEqual(text, Path(path).read_bytes())
+            self.assertEqual(self.souk.get(f'/v1/exports/{form}')[0], 401)
+            other = Souk(start=False)
+            try:
+                code, out, error = other.command('import', form, path)
+                self.assertEqual((code, error), (0, ''))
+                self.assertEqual(out, f'{len(goods)} products, {sum(len(g[5]) for g in goods)} variants; '
+                                      f'{len(goods)} new, 0 changed, 0 rows skipped\n')
+                other.start()
+                self.assertEqual(shown(other), goods)
+                status, told, _ = other.request('POST', f'/v1/imports/{form}', Path(path).read_bytes(),
+                                                {'Content-Type': 'text/csv', **other.staff()})
+                self.assertEqual((status, told['created'], told['updated'], told['skipped']), (200, 0, 0, []))
+            finally:
+                self.assertEqual(other.close(), 0)
+        code, _, error = self.souk.command('export', 'shopify', f'{self.souk.folder}/no/such/folder.csv')
+        self.assertEqual(code, 1)
+        self.assertIn('No such file', error)
 
     def events(self):
         """How many catalog and inventory events the journal has."""
