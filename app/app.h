@@ -14,6 +14,8 @@ struct options {
     const char *data_dir; /* --data, else $SOUK_DATA, else "souk-data" */
     const char *listen;   /* --listen, or NULL */
     bool demo, follow, json;
+    const char *callback, *secret, *faults; /* of the sandbox, or NULL */
+    int64_t latency_ms;
     int64_t last; /* -n; 0 if it was not given */
     const char *words[4]; /* what is neither a flag nor a flag's value */
     size_t n_words;
@@ -24,18 +26,25 @@ struct command {
     const char *usage;   /* what stands behind the name */
     const char *purpose; /* one line */
     const char *example;
-    const char *flags; /* those it takes besides --data and --help: letters of d(emo) l(isten) f(ollow) n */
+    const char *flags; /* those it takes besides --data and --help: letters of d(emo) l(isten) f(ollow) n s(andbox) */
     size_t words_min, words_max;
     int (*run)(const struct options *options); /* gives the exit code: 0, 1 failed, 2 wrong usage */
 };
 
 int command_run(const struct options *options);
+int command_sandbox(const struct options *options);
 int command_admin(const struct options *options);
 int command_import(const struct options *options);
+int command_export(const struct options *options);
 int command_journal(const struct options *options);
 int command_deadletters(const struct options *options);
 int command_map(const struct options *options);
 int command_check_config(const struct options *options);
+
+/* Before any thread starts: SIGTERM and SIGINT are for wait_for_end alone, SIGPIPE for nobody. */
+void hold_signals(void);
+/* Until SIGTERM or SIGINT; a second one ends the process at once. */
+void wait_for_end(void);
 
 /* Prints "souk: …" on standard error; gives 1. */
 int complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -18,6 +18,7 @@ enum { PASSWORD_CHARS_MAX = 200, TAIL_DEFAULT = 20, POLL_US = 500000 };
 
 static char *read_password(struct arena *a);
 static char *read_file(const char *path, struct arena *a, size_t *ret_n);
+static int write_file(const char *path, const ProtobufCBinaryData *body);
 static int journal_tail(struct operator_link *link, const struct options *options);
 static int journal_verify(struct operator_link *link, struct arena *a);
 static int journal_replay(struct operator_link *link, struct arena *a);
@@ -59,12 +60,27 @@ command_admin(const struct options *options)
     return code;
 }
 
+/* What of two names is meant by the first word: 0 Shopify's, 1 WooCommerce's, -1 after a complaint. */
+static int
+read_format(const struct options *options)
+{
+    const char *format = options->words[0];
+    if (strcmp(format, "shopify") == 0)
+        return 0;
+    if (strcmp(format, "woocommerce") == 0)
+        return 1;
+    complain("souk %s knows shopify and woocommerce, not \"%s\"", options->command->name, format);
+    return -1;
+}
+
 int
 command_import(const struct options *options)
 {
+    static const char *const rpcs[] = {"ImportShopify", "ImportWoocommerce"};
     struct arena *a = options->arena;
-    if (strcmp(options->words[0], "shopify") != 0)
-        return complain("souk import knows shopify only, not \"%s\"", options->words[0]), 2;
+    int format = read_format(options);
+    if (format < 0)
+        return 2;
     size_t n;
     char *body = read_file(options->words[1], a, &n);
     if (!body)
@@ -75,7 +91,7 @@ command_import(const struct options *options)
     ImportRequest *in = new_import_request(a);
     in->body = (ProtobufCBinaryData){n, (uint8_t *)body};
     ImportResponse *out = NULL;
-    int code = ask(link, a, "catalog", "ImportShopify", &in->base, &out);
+    int code = ask(link, a, "catalog", rpcs[format], &in->base, &out);
     if (code == 0) {
         for (size_t i = 0; i < out->n_skipped; i++)
             printf("line %lld skipped: %s\n", (long long)out->skipped[i]->line,
@@ -84,6 +100,26 @@ command_import(const struct options *options)
                (long long)out->products, (long long)out->variants, (long long)out->created,
                (long long)out->updated, out->n_skipped);
     }
+    operator_close(link);
+    return code;
+}
+
+int
+command_export(const struct options *options)
+{
+    static const char *const rpcs[] = {"ExportShopify", "ExportWoocommerce"};
+    struct arena *a = options->arena;
+    int format = read_format(options);
+    if (format < 0)
+        return 2;
+    struct operator_link *link = operator_open(options);
+    if (!link)
+        return 1;
+    Empty *in = new_empty(a);
+    ExportResponse *out = NULL;
+    int code = ask(link, a, "catalog", rpcs[format], &in->base, &out);
+    if (code == 0)
+        code = write_file(options->n_words > 1 ? options->words[1] : NULL, &out->body);
     operator_close(link);
     return code;
 }
@@ -295,4 +331,16 @@ read_file(const char *path, struct arena *a, size_t *ret_n)
     if (*ret_n > IMPORT_BYTES_MAX)
         return complain("%s is larger than %d MiB", path, IMPORT_BYTES_MAX >> 20), NULL;
     return bytes;
+}
+
+/* To standard output if path is NULL.  A file that could not be written whole is told of. */
+static int
+write_file(const char *path, const ProtobufCBinaryData *body)
+{
+    FILE *file = path ? fopen(path, "we") : stdout;
+    if (!file)
+        return complain("%s: %s", path, strerror(errno));
+    bool whole = fwrite(body->data, 1, body->len, file) == body->len;
+    whole = (path ? fclose(file) : fflush(file)) == 0 && whole;
+    return whole ? 0 : complain("%s: %s", path ? path : "standard output", strerror(errno));
 }

@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -51,4 +52,27 @@ make_gateway(struct node *node)
                                  .limit_loopback =
                                      strcmp(setting(node, "rate_limit_loopback"), "on") == 0,
                              });
+}
+
+void
+hold_signals(void)
+{
+    sigset_t ends;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    sigprocmask(SIG_BLOCK, &ends, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+void
+wait_for_end(void)
+{
+    sigset_t ends;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    int which;
+    sigwait(&ends, &which);
+    sigprocmask(SIG_UNBLOCK, &ends, NULL);
 }

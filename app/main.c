@@ -11,11 +11,19 @@ static const struct command commands[] = {
     {"run", "[--data DIR] [--listen ADDR:PORT] [--demo]",
      "serve the shop until SIGTERM or Ctrl-C", "souk run --data ./shop --listen 127.0.0.1:8080 --demo",
      "dl", 0, 0, command_run},
+    {"sandbox", "[--listen ADDR:PORT] [--data DIR] [--callback URL] [--secret S] [--latency-ms N] [--faults LIST]",
+     "serve the sandbox payment provider as a gateway of its own",
+     "souk sandbox --secret s3cret --callback http://127.0.0.1:8080/v1/webhooks/sandbox", "ls", 0, 0,
+     command_sandbox},
     {"admin", "create EMAIL [--data DIR]",
      "make a superadmin; the password is asked for, or read from standard input",
      "echo 'correct horse' | souk admin create ada@example.org", "", 2, 2, command_admin},
-    {"import", "shopify FILE [--data DIR]", "import a product CSV as Shopify exports it",
+    {"import", "shopify|woocommerce FILE [--data DIR]",
+     "import a product CSV as Shopify or WooCommerce exports it",
      "souk import shopify products_export.csv", "", 2, 2, command_import},
+    {"export", "shopify|woocommerce [FILE] [--data DIR]",
+     "write all products as a CSV that Shopify or WooCommerce imports; to standard output without FILE",
+     "souk export woocommerce products.csv", "", 1, 2, command_export},
     {"journal", "tail|verify|replay [-n N] [--follow] [--data DIR]",
      "print events, check their chain, or rebuild the projections beside the live ones",
      "souk journal tail -n 20 --follow", "fn", 1, 1, command_journal},
@@ -44,7 +52,16 @@ static void
 print_command_help(const struct command *c)
 {
     printf("usage: souk %s %s\n\n%s.\n", c->name, c->usage, c->purpose);
-    if (strchr(c->flags, 'l'))
+    bool sandbox = strchr(c->flags, 's');
+    if (sandbox)
+        puts("  --listen ADDR:PORT  where to serve; 127.0.0.1:8090 when left out\n"
+             "  --callback URL      where outcomes are told, signed\n"
+             "  --secret S          what callers and callbacks are known by; $SOUK_SANDBOX_SECRET when left out\n"
+             "  --latency-ms N      wait as long before each answer\n"
+             "  --faults LIST       in percent of the requests: drop_before=5,drop_after=5,error_before=5,\n"
+             "                      error_after=5,delay=5,callback_lost=5,callback_twice=5,callback_late=5,\n"
+             "                      callback_first=5; delay_ms=15000 and seed=1 are no percents");
+    else if (strchr(c->flags, 'l'))
         puts("  --listen ADDR:PORT  where to serve; 127.0.0.1:8080 unless souk.conf says otherwise");
     if (strchr(c->flags, 'd'))
         puts("  --demo              sell the demo goods (made at the first start)");
@@ -70,6 +87,24 @@ take_value(char **argv, int argc, int *i, const char **ret)
 }
 
 static bool
+read_sandbox_flag(struct options *o, char **argv, int argc, int *i)
+{
+    const char *number;
+    if (strcmp(argv[*i], "--callback") == 0)
+        return take_value(argv, argc, i, &o->callback);
+    if (strcmp(argv[*i], "--secret") == 0)
+        return take_value(argv, argc, i, &o->secret);
+    if (strcmp(argv[*i], "--faults") == 0)
+        return take_value(argv, argc, i, &o->faults);
+    if (!take_value(argv, argc, i, &number))
+        return false;
+    if (int_parse(number, &o->latency_ms) && o->latency_ms >= 0 && o->latency_ms <= 600000)
+        return true;
+    complain("--latency-ms takes a number from 0 to 600000, not \"%s\"", number);
+    return false;
+}
+
+static bool
 read_flag(struct options *o, char **argv, int argc, int *i)
 {
     const char *flag = argv[*i], *takes = o->command->flags, *number;
@@ -81,6 +116,9 @@ read_flag(struct options *o, char **argv, int argc, int *i)
         return o->demo = true;
     if (strcmp(flag, "--follow") == 0 && strchr(takes, 'f'))
         return o->follow = true;
+    if (strchr(takes, 's') && (strcmp(flag, "--callback") == 0 || strcmp(flag, "--secret") == 0 ||
+                               strcmp(flag, "--faults") == 0 || strcmp(flag, "--latency-ms") == 0))
+        return read_sandbox_flag(o, argv, argc, i);
     if (strcmp(flag, "-n") == 0 && strchr(takes, 'n')) {
         if (!take_value(argv, argc, i, &number))
             return false;

@@ -16,6 +16,8 @@ add_serves(struct text *t, const struct service *service)
         text_printf(t, "| %s.%s | ", rpc->service, rpc->name);
         if (rpc->path)
             text_printf(t, "%s %s", rpc->method, rpc->path);
+        if (rpc->flags & (RPC_ASYNC | RPC_STREAM))
+            text_add(t, rpc->flags & RPC_ASYNC ? ", not waited for" : ", followed live");
         text_printf(t, " | %s |", rpc->permission ? rpc->permission : "");
         for (size_t j = 0; rpc->granted_to && rpc->granted_to[j]; j++)
             text_printf(t, "%s %s", j ? "," : "", rpc->granted_to[j]);

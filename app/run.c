@@ -1,5 +1,4 @@
 /* souk run: serves until it is told to stop. */
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,19 +26,11 @@ struct running {
 static bool bring_up(struct running *r, const struct options *options);
 static bool import_demo(struct running *r);
 static void take_down(struct running *r);
-static void wait_for_end(void);
 
 int
 command_run(const struct options *options)
 {
-    /* Blocked before any thread starts, so that only wait_for_end takes them. */
-    sigset_t ends;
-    sigemptyset(&ends);
-    sigaddset(&ends, SIGTERM);
-    sigaddset(&ends, SIGINT);
-    sigprocmask(SIG_BLOCK, &ends, NULL);
-    signal(SIGPIPE, SIG_IGN);
-
+    hold_signals();
     struct running r = {.arena = options->arena, .conf = conf_new()};
     bool up = bring_up(&r, options);
     if (up)
@@ -124,6 +115,8 @@ static void
 take_down(struct running *r)
 {
     int64_t grace_us = strtoll(conf_get(r->conf, "drain_s"), NULL, 10) * SECOND_US;
+    if (r->gateway)
+        gateway_drain(r->gateway);
     if (r->web)
         http_server_drain(r->web, grace_us);
     if (r->operators)
@@ -135,16 +128,4 @@ take_down(struct running *r)
     gateway_free(r->gateway);
     node_free(r->node);
     conf_free(r->conf);
-}
-
-static void
-wait_for_end(void)
-{
-    sigset_t ends;
-    sigemptyset(&ends);
-    sigaddset(&ends, SIGTERM);
-    sigaddset(&ends, SIGINT);
-    int which;
-    sigwait(&ends, &which);
-    sigprocmask(SIG_UNBLOCK, &ends, NULL); /* a second one ends us at once */
 }
