@@ -155,22 +155,22 @@ TEST(a_failed_disk_fails_the_answer_and_keeps_nothing)
     in->quantity = 3;
     GetStockRequest *ask = new_get_stock_request(world_arena(w));
     ask->sku = sku;
+    /* Jobs run beside us and may meet a failure in our place: it is tried until enough were ours. */
+    enum { TRIES_MAX = 400, STATEMENTS = 8, FAILURES = 10 };
     int failures = 0;
-    for (int k = 1; k < 50; k++) {
-        world_settle(w);
-        store_fail_at(node_store(world_node(w), "inventory"), k);
+    int64_t on_hand = 5;
+    for (int i = 0; i < TRIES_MAX && failures < FAILURES; i++) {
+        store_fail_at(node_store(world_node(w), "inventory"), i % STATEMENTS + 1);
         const char *code = world_ask(w, "operator", "inventory", "Restock", &in->base, NULL);
         store_fail_at(node_store(world_node(w), "inventory"), 0);
+        if (*code)
+            check_text(code, "UNAVAILABLE");
+        failures += *code != '\0';
+        on_hand += *code ? 0 : in->quantity;
         Stock *now = NULL;
         check_text(world_ask(w, "operator", "inventory", "GetStock", &ask->base, &now), "");
-        if (!*code) {
-            check_int(now->on_hand, 8);
-            break;
-        }
-        check_text(code, "UNAVAILABLE");
-        check_int(now->on_hand, 5);
-        failures++;
+        check_int(now->on_hand, on_hand);
     }
-    check(failures > 2);
+    check_int(failures, FAILURES);
     world_free(w);
 }
