@@ -72,13 +72,14 @@ operator_close(struct operator_link *link)
     arena_free(link->arena);
 }
 
+/* By its full name, "/souk.orders.v1.Orders/PlaceOrder", or its short one, "orders.PlaceOrder". */
 static const struct rpc *
-rpc_named(const char *service, const char *name)
+rpc_named(const char *name)
 {
     for (size_t i = 0; souk_rpc_lists[i]; i++)
         for (size_t j = 0; j < souk_rpc_lists[i]->n; j++) {
             const struct rpc *rpc = &souk_rpc_lists[i]->rpcs[j];
-            if (strcmp(rpc->service, service) == 0 && strcmp(rpc->name, name) == 0)
+            if (strcmp(rpc->full, name) == 0 || strcmp(rpc->resource, name) == 0)
                 return rpc;
         }
     return NULL;
@@ -147,7 +148,7 @@ enum status
 operator_call(struct operator_link *link, struct arena *a, const char *service, const char *name,
               const ProtobufCMessage *in, ProtobufCMessage **ret, const char **why)
 {
-    const struct rpc *rpc = rpc_named(service, name);
+    const struct rpc *rpc = rpc_named(arena_printf(a, "%s.%s", service, name));
     if (link->socket)
         return call_over_socket(link, a, rpc, in, ret, why);
     struct served served = {.node = link->node, .arena = a, .rpc = rpc, .in = in};
@@ -191,11 +192,7 @@ static void
 on_operator_request(void *arg, struct http_exchange *x, const struct http_request *in)
 {
     struct node *node = arg;
-    const struct rpc *rpc = NULL;
-    for (size_t i = 0; souk_rpc_lists[i]; i++)
-        for (size_t j = 0; j < souk_rpc_lists[i]->n; j++)
-            if (strcmp(souk_rpc_lists[i]->rpcs[j].full, in->path) == 0)
-                rpc = &souk_rpc_lists[i]->rpcs[j];
+    const struct rpc *rpc = rpc_named(in->path);
     if (strcmp(in->path, "/") == 0) {
         respond_text(x, 200, "souk\n");
         return;
