@@ -5,7 +5,10 @@
 #include "kit/conf.h"
 #include "kit/kit.h"
 
+struct http_exchange;
+struct http_request;
 struct node;
+struct topology;
 
 /* A command line after "souk <command>", taken apart. */
 struct options {
@@ -14,6 +17,8 @@ struct options {
     const char *data_dir; /* --data, else $SOUK_DATA, else "souk-data" */
     const char *listen;   /* --listen, or NULL */
     bool demo, follow, json;
+    const char *topology, *process; /* files and names; NULL: everything in one process */
+    int64_t instance;               /* of the process, from 1 */
     const char *callback, *secret, *faults; /* of the sandbox, or NULL */
     int64_t latency_ms;
     int64_t last; /* -n; 0 if it was not given */
@@ -54,6 +59,12 @@ bool load_conf(const struct options *options, struct conf *conf);
 
 /* Every service and the gateway, NULL-terminated. */
 extern const struct service *const *souk_all(void);
+
+/* What options->topology says; NULL without one.  False after it has complained. */
+bool load_topology(const struct options *options, struct topology **ret);
+
+/* For struct http_server_options; arg is the node. */
+void monitor_handle(void *node, struct http_exchange *x, const struct http_request *in);
 
 /* A gateway with the limits that the settings say. */
 struct gateway *make_gateway(struct node *node);

@@ -65,7 +65,7 @@ static enum status serve_there(struct visit *v, struct sched *there);
 static void answer_outcome(struct visit *v, enum status st);
 static void finish(struct visit *v, const char *route, enum status st);
 
-/* The rpcs of the services that run here. */
+/* The rpcs of all services, wherever they run. */
 static const struct rpc_list *const *
 served_lists(struct gateway *g)
 {

@@ -22,6 +22,8 @@ struct setting {
 
 static const struct setting settings[] = {
     {"listen", "127.0.0.1:8080", KIND_TEXT, 0, 0, "address and port to serve on"},
+    {"monitor", "", KIND_TEXT, 0, 0,
+     "address and port of /livez, /readyz and /metrics in a process without the gateway"},
     {"tls_certificate", "", KIND_TEXT, 0, 0, "PEM file; with tls_key, serve HTTPS"},
     {"tls_key", "", KIND_TEXT, 0, 0, "PEM file of the certificate's key"},
     {"currency", "EUR", KIND_CURRENCY, 0, 0, "ISO 4217 code of the shop's prices"},

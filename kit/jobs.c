@@ -18,9 +18,8 @@ jobs_start(struct node *node)
     for (size_t i = 0; i < node->n_units; i++)
         for (size_t j = 0; j < JOBS_MAX && node->units[i].service->jobs[j].name; j++)
             add_job(node, &node->units[i], &node->units[i].service->jobs[j]);
-    struct unit *authz = unit_named(node, "authz");
-    if (authz)
-        add_job(node, authz, &report_grants);
+    if (node_rpc(node, "authz", "Report"))
+        add_job(node, &node->units[0], &report_grants);
     node->jobs_running = node->n_jobs;
     for (size_t i = 0; i < node->n_jobs; i++) {
         bool spawned = sched_spawn(node->jobs[i].unit->sched, job_main, &node->jobs[i]);
@@ -88,9 +87,12 @@ job_turn(struct job_run *run)
     return !stop;
 }
 
+/* Of several processes with this service one does its jobs; what it keeps in memory it tells itself. */
 static void
 job_once(struct job_run *run)
 {
+    if (run->job != &report_grants && !store_leads(run->unit->store, "jobs"))
+        return;
     struct arena *arena = arena_new();
     struct request rq;
     request_init(&rq, run->unit->node, arena);

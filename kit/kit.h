@@ -40,6 +40,8 @@ struct caller {
     const char *session_id; /* or "" */
     const char *order_id;   /* a guest's, or "" */
     const char *ip, *user_agent; /* or "" */
+    /* As the gateway of another process signed it; empty where it was made, and for nobody. */
+    ProtobufCBinaryData signed_caller;
 };
 
 /* ---- how it ends ----------------------------------------------------------------------------- */
@@ -178,7 +180,8 @@ struct server {
 };
 
 /*
- * Calls another service: in this process, on this thread, encoded and decoded like a remote call.
+ * Calls another service: in this process on this thread, encoded and decoded like a remote call, or
+ * by gRPC in the process where it runs; what rq has written is then on disk before it is asked.
  * *ret is a new message in the request's arena.  Generated call_…() call it.  No transaction may be
  * open, and the callee must stand in the caller's table.  A failure's reason is in rq.
  */
@@ -228,6 +231,8 @@ struct service {
     const char *name;
     const struct server *serves;
     bool listens; /* its tables stand in listeners.db, it writes nothing that a sale waits for */
+    bool front;   /* asks any rpc that has a route, in the name of who sent the request */
+    bool full_text; /* its tables are SQLite's in every shape: full text search */
     const struct rpc_list *calls[CALLS_MAX];
     const struct topic *publishes[PUBLISHES_MAX];
     struct subscription subscribes[SUBSCRIBES_MAX];

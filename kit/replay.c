@@ -5,7 +5,7 @@
 
 #include "kit/node_impl.h"
 
-enum { SCRATCH_STORE = 3, PAGE_EVENTS = 256, TRIES_MAX = 20, PAUSE_US = 200000, LAGS_MAX = 64 };
+enum { SCRATCH_STORE = STORES_MAX - 1, PAGE_EVENTS = 256, TRIES_MAX = 20, PAUSE_US = 200000, LAGS_MAX = 64 };
 
 struct scratch {
     struct arena *arena;
@@ -80,6 +80,12 @@ is_projection(const char *table, void *service)
     return false;
 }
 
+static bool
+is_service(const void *name, const char *service)
+{
+    return strcmp(name, service) == 0;
+}
+
 static enum status
 scratch_open(struct scratch *s)
 {
@@ -89,8 +95,8 @@ scratch_open(struct scratch *s)
     s->folder = folder;
     s->path = arena_printf(s->arena, "%s/scratch.db", folder);
     size_t n;
-    const struct migration *wanted = migrations_for(s->unit->node, s->unit->service->listens,
-                                                    s->unit->service->name, s->arena, &n);
+    const struct migration *wanted =
+        migrations_of(is_service, s->unit->service->name, s->arena, &n);
     const char *why;
     return store_open(&(struct store_options){.path = s->path, .number = SCRATCH_STORE,
                                               .migrations = wanted, .n_migrations = n},

@@ -5,6 +5,7 @@
     gen.py tables OUT.c PROTO…         all rpc lists, topics, message rules and migrations
     gen.py openapi OUT.json PROTO…     the public API as OpenAPI 3.1
     gen.py asyncapi OUT.json PROTO…    the events as AsyncAPI 3.0
+    gen.py descriptors OUT.pb PROTO…   a FileDescriptorSet, for gRPC's server reflection
     gen.py openapi-c OUT.c PROTO…      the same text as souk_openapi[]
 """
 import sys
@@ -51,7 +52,12 @@ def asyncapi(out, *paths):
     Path(out).write_text(gen_asyncapi.asyncapi_json(gen_common.Protos(paths)))
 
 
-COMMANDS = {'service': service, 'tables': tables, 'openapi': openapi, 'openapi-c': openapi_c,
+def descriptors(out, *paths):
+    root = gen_common.root_of(paths[0])
+    gen_common.protoc(root, '--include_imports', f'--descriptor_set_out={out}', *[Path(p).name for p in paths])
+
+
+COMMANDS = {'descriptors': descriptors, 'service': service, 'tables': tables, 'openapi': openapi, 'openapi-c': openapi_c,
             'asyncapi': asyncapi}
 
 if __name__ == '__main__':

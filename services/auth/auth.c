@@ -9,13 +9,13 @@
 
 #include "auth/checkout.h"
 #include "auth/credentials.h"
-#include "auth/key_file.h"
 #include "auth/sessions.h"
 #include "auth/state.h"
 #include "auth/throttle.h"
 #include "authz.api.h"
 #include "base/env.h"
 #include "base/hash.h"
+#include "kit/key_file.h"
 
 enum { DELAYED_FAILURES_MIN = 3 }; /* from here on a no takes longer each time */
 #define GUEST_TOKEN_LIFE_US (90 * DAY_US)
@@ -183,7 +183,8 @@ start(struct request *rq)
     enum status st = tend_keys(rq);
     if (st)
         return st;
-    if (key_file_open(rq->arena, dir, "auth-identifiers.key", make_identifier_key, &secret, &why))
+    if (key_file_open(rq->arena, arena_printf(rq->arena, "%s/keys", dir), "auth-identifiers.key",
+                      make_identifier_key, &secret, &why))
         return fail_status(rq, FAILED_PRECONDITION, "%s", why);
     sha256(secret, strlen(secret), state->identifier_key);
     return OK;

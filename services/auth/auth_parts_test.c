@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "auth/key_file.h"
+#include "kit/key_file.h"
 #include "auth/keyring.h"
 #include "auth/password.h"
 #include "auth/token.h"
@@ -430,8 +430,8 @@ TEST(a_key_is_made_once_and_read_by_nobody_else)
 {
     struct arena *a = arena_new();
     const char *dir = test_dir(), *first, *again, *why = "";
-    check_int(key_file_open(a, dir, "k", make_text, &first, &why), OK);
-    check_int(key_file_open(a, dir, "k", make_text, &again, &why), OK);
+    check_int(key_file_open(a, arena_printf(a, "%s/keys", dir), "k", make_text, &first, &why), OK);
+    check_int(key_file_open(a, arena_printf(a, "%s/keys", dir), "k", make_text, &again, &why), OK);
     check_text(again, first);
     struct stat st;
     check(stat(arena_printf(a, "%s/keys", dir), &st) == 0 && (st.st_mode & 0777) == 0700);
@@ -439,7 +439,7 @@ TEST(a_key_is_made_once_and_read_by_nobody_else)
     check(stat(path, &st) == 0 && (st.st_mode & 0777) == 0600);
 
     check_int(chmod(path, 0640), 0);
-    check_int(key_file_open(a, dir, "k", make_text, &again, &why), FAILED_PRECONDITION);
+    check_int(key_file_open(a, arena_printf(a, "%s/keys", dir), "k", make_text, &again, &why), FAILED_PRECONDITION);
     check(strstr(why, "chmod 600") != NULL);
     arena_free(a);
 }
@@ -457,12 +457,12 @@ TEST(a_full_disk_leaves_no_half_key)
     struct arena *a = arena_new();
     const char *dir = test_dir(), *text, *why = "";
     env.file_write = full_disk;
-    check_int(key_file_open(a, dir, "k", make_text, &text, &why), FAILED_PRECONDITION);
+    check_int(key_file_open(a, arena_printf(a, "%s/keys", dir), "k", make_text, &text, &why), FAILED_PRECONDITION);
     check(strstr(why, "No space") != NULL);
     env = env_real;
     struct stat st;
     check(stat(arena_printf(a, "%s/keys/k", dir), &st) != 0);
-    check_int(key_file_open(a, dir, "k", make_text, &text, &why), OK);
+    check_int(key_file_open(a, arena_printf(a, "%s/keys", dir), "k", make_text, &text, &why), OK);
     arena_free(a);
 }
 

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "auth/key_file.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "kit/key_file.h"
 
 static const char prefix[] = "auth-es256-", suffix[] = ".json";
 
@@ -112,7 +112,7 @@ add_key(struct keyring *out, struct arena *a, const char *dir, int64_t made_at_u
         *why = arena_printf(a, "%s/keys: more than %d keys", dir, KEYRING_MAX);
         return FAILED_PRECONDITION;
     }
-    enum status st = key_file_open(a, dir, name, token_key_make, &jwk, why);
+    enum status st = key_file_open(a, arena_printf(a, "%s/keys", dir), name, token_key_make, &jwk, why);
     if (st)
         return st;
     struct ring_key *place = &out->keys[out->n];

@@ -122,6 +122,7 @@ const struct service search_service = {
     .name = "search",
     .serves = &search_server,
     .listens = true,
+    .full_text = true,
     .subscribes = {{subscribe(new_product_added, on_new_product_added), .projection = true},
                    {subscribe(product_updated, on_product_updated), .projection = true}},
     .projections = projections,
