@@ -35,8 +35,9 @@ operator_open(const struct options *options)
         operator_close(link);
         return NULL;
     }
-    if (link->topology)
+    if (link->topology && topology_spread(link->topology))
         return link;
+    link->topology = NULL;
     link->socket = arena_printf(arena, "%s/souk.sock", options->data_dir);
     const char *why;
     struct http_answer answer;

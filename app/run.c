@@ -62,6 +62,8 @@ bring_up(struct running *r, const struct options *options)
     const struct process *process = NULL;
     if (topology && !(process = process_of(options, topology)))
         return false;
+    if (topology && !topology_spread(topology))
+        topology = NULL, process = NULL; /* what a Souk without a topology is */
     const struct node_options node_options = {
         .data_dir = options->data_dir,
         .services = souk_all(),

@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "fiber/fiber.h"
 #include "kit/key_file.h"
+#include "kit/node.h"
 #include "wire.pb-c.h"
 
 enum {

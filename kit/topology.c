@@ -91,7 +91,7 @@ topology_home(const struct topology *t, const char *service)
 bool
 topology_spread(const struct topology *t)
 {
-    return t->n_processes > 1;
+    return t->n_processes > 1 || strcmp(t->store, "sqlite") != 0;
 }
 
 static void
@@ -99,10 +99,11 @@ read_line(struct reading *r, char *line)
 {
     char *words[WORDS_MAX];
     size_t n = 0;
-    line[strcspn(line, "#")] = '\0';
     for (char *word; (word = strsep(&line, " \t\r"));) {
         if (!*word)
             continue;
+        if (*word == '#') /* within a word it is part of it: a URL may have one */
+            break;
         if (n == WORDS_MAX) {
             complain(r, "\"%s\" is one word too many", word);
             return;
@@ -196,15 +197,17 @@ check(struct reading *r)
     for (size_t i = 0; r->services[i] && !r->why; i++)
         if (!topology_home(t, r->services[i]))
             complain(r, "%s runs in no process", r->services[i]);
-    for (size_t i = 0; i < t->n_processes && topology_spread(t) && !r->why; i++)
+    if (!r->why && (!t->store || !t->broker))
+        complain(r, "%s needs a value", t->store ? "broker" : "store");
+    for (size_t i = 0; t->n_processes > 1 && i < t->n_processes && !r->why; i++)
         if (strcmp(t->processes[i].address, "-") == 0)
             complain(r, "%s needs an address: others call it", t->processes[i].name);
-    if (!r->why && !t->store)
-        complain(r, "store needs a value");
-    if (!r->why && (!t->broker || (topology_spread(t) && strcmp(t->broker, "journal") == 0)))
-        complain(r, "several processes need broker outbox, or a broker's URL");
-    if (!r->why && !topology_spread(t) && strcmp(t->broker, "journal") != 0)
-        complain(r, "one process needs no broker but its journal");
+    bool journal = !r->why && strcmp(t->broker, "journal") == 0;
+    if (!r->why && journal && topology_spread(t))
+        complain(r, "several processes, or a store for each service, need broker outbox or a"
+                    " broker's URL");
+    if (!r->why && !journal && !topology_spread(t))
+        complain(r, "one process on SQLite needs no broker but its journal");
 }
 
 /* ${NAME} and ${NAME:-otherwise}. */

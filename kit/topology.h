@@ -20,7 +20,7 @@ struct process {
 
 struct topology {
     const char *store;    /* "sqlite", or a postgresql:// URL */
-    const char *broker;   /* "journal" (one process), "outbox", or the URL of a broker */
+    const char *broker;   /* "journal" (one process on SQLite), "outbox", or the URL of a broker */
     const char *tls;      /* folder of certificates, or NULL */
     const char *identity; /* folder of the gateway's signing key and its public half, or NULL */
     struct process *processes;
@@ -39,5 +39,5 @@ enum status topology_parse(const char *text, const char *name, const char *const
 /* NULL if there is none of this name; which runs the service. */
 const struct process *topology_process(const struct topology *t, const char *name);
 const struct process *topology_home(const struct topology *t, const char *service);
-/* Several processes, or one on its own. */
+/* Several processes, or one in which each service has a store of its own: there is no one journal. */
 bool topology_spread(const struct topology *t);

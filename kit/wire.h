@@ -1,6 +1,6 @@
 /* What processes say to each other, as the kit names it: kit/wire.proto. */
 #pragma once
-#include "kit/kit.h"
+#include "kit/node.h"
 #include "net/grpc.h"
 #include "wire.pb-c.h"
 

@@ -25,7 +25,7 @@
 struct store;
 struct tx;
 
-enum { STORES_MAX = 4 };
+enum { STORES_MAX = 40 };
 
 /* What a piece of work carries of the stores it touched. */
 struct tx_scope {
@@ -82,6 +82,7 @@ struct migration {
 };
 
 struct store_options {
+    const char *schema;
     const char *path;                    /* the database file; ":memory:" is not allowed */
     int number;                          /* its place in tx_scope.batch, 0 to STORES_MAX - 1 */
     const struct migration *migrations;  /* of all services whose tables stand here, in any order */
@@ -171,3 +172,5 @@ enum status store_dump(struct store *store, bool (*accept)(const char *table, vo
 /* For tests: the k-th statement from now fails as a full disk would, and if it runs in the writer the
  * open batch is rolled back with it; a batch's COMMIT counts as one.  0 turns it off. */
 void store_fail_at(struct store *store, int k);
+
+bool store_leads(struct store *store, const char *what);
