@@ -193,8 +193,7 @@ class Logins(unittest.TestCase):
         code, _, error = self.souk.command('admin', 'create', 'grace@example.org', stdin=PASSWORD + '\n')
         self.assertEqual((code, error), (0, ''))
         self.assertEqual(self.login('grace@example.org', PASSWORD)[0], 200)     # nobody else is locked out
-        _, text, _ = self.souk.get('/metrics')
-        self.assertIn(b'souk_logins_total{result="throttled"} 2', text)
+        self.assertIn('souk_logins_total{result="throttled"} 2', self.souk.metrics())
 
 
 if __name__ == '__main__':
