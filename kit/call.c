@@ -4,6 +4,7 @@
 
 #include "base/env.h"
 #include "kit/node_impl.h"
+#include "kit/trace.h"
 
 static void *
 arena_allocator_alloc(void *arena, size_t size)
@@ -82,11 +83,13 @@ rpc_run(struct request *rq, const struct rpc *rpc, const ProtobufCMessage *in,
         return fail_status(rq, UNIMPLEMENTED, "%s is not served here", rpc->full);
     const struct service *caller = rq->service;
     rq->service = unit->service;
+    struct span *span = caller == unit->service ? NULL : span_begin_rpc(rq, SPAN_INTERNAL, rpc);
     rq->depth++;
     ProtobufCMessage *out = new_message(rq->arena, rpc->out);
     enum status st = rpc->invoke(handler, rq, in, out);
     assert(!rq->scope.open); /* a handler ends what it began */
     rq->depth--;
+    span_end(span, rq, st);
     rq->service = caller;
     if (st == OK)
         *ret = out;

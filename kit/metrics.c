@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "kit/node_impl.h"
+#include "kit/tracer.h"
 #include "net/net.h"
 
 enum { ROUTES_MAX = 256, CODES_MAX = 16, BUCKETS = 9, COUNTERS_MAX = 512, LAGS_MAX = 64 };
@@ -201,6 +202,7 @@ metrics_text(struct node *node, struct arena *a)
     struct text t = text_in(a);
     add_routes(&t, a);
     add_counters(&t, a);
+    tracer_metrics(node->tracer, &t);
     add_store(&t, "core", node->core);
     add_store(&t, "listeners", node->listeners);
     struct bus_lag lags[LAGS_MAX];

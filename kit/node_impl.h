@@ -55,6 +55,7 @@ struct node {
     size_t n_units;
     struct spin state_lock;
     struct grants *grants;
+    struct tracer *tracer; /* NULL: nothing is recorded */
 
     struct job_run jobs[SERVICES_MAX * JOBS_MAX];
     size_t n_jobs;
@@ -70,6 +71,9 @@ struct unit *unit_named(const struct node *node, const char *service); /* NULL i
 /* Runs an rpc's handler in rq, as the service that serves it; no permission is asked. */
 enum status rpc_run(struct request *rq, const struct rpc *rpc, const ProtobufCMessage *in,
                     ProtobufCMessage **ret);
+
+/* request.c: another span of the same trace. */
+void request_new_span(struct request *rq);
 
 /* permissions.c */
 struct grants *grants_new(struct node *node);
