@@ -4,6 +4,7 @@
 
 #include "gateway.api.h"
 #include "kit/json.h"
+#include "kit/trace.h"
 
 enum { HEADERS_OUT_MAX = 16, BODY_ROOM_BYTES = 1024 };
 
@@ -147,11 +148,7 @@ answer_send(const struct answer *out, const struct request *rq, const struct all
     add(&response, h, "x-content-type-options", "nosniff");
     /* What is available changes without the version: no cache may show it later. */
     add(&response, h, "cache-control", out->page ? "no-cache" : "no-store");
-    static const char form[] = "00-00000000000000000000000000000000-0000000000000000-01";
-    char *traceparent = arena_copy(in->arena, form, sizeof form);
-    memcpy(traceparent + 3, rq->trace_id, 32);
-    memcpy(traceparent + 36, rq->span_id, 16);
-    add(&response, h, "traceparent", traceparent);
+    add(&response, h, "traceparent", trace_parent(rq));
     if (out->retry_after_s)
         add(&response, h, "retry-after", number(in->arena, out->retry_after_s));
     if (out->status == 401)

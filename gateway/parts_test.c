@@ -5,9 +5,9 @@
 #include "gateway/idempotency.h"
 #include "gateway/input.h"
 #include "gateway/limits.h"
-#include "gateway/trace.h"
 #include "kit/json.h"
 #include "kit/rules.h"
+#include "kit/trace.h"
 #include "orders.api.h"
 #include "test/test.h"
 
@@ -35,10 +35,12 @@ TEST(a_traceparent_is_taken_only_when_it_is_well_formed)
         {"", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        char trace_id[33] = "";
-        if (trace_parse(cases[i].header, trace_id) != cases[i].good)
+        struct trace_context got = {.sampled = false};
+        if (trace_parse(cases[i].header, &got) != cases[i].good)
             test_complain(__FILE__, __LINE__, cases[i].header);
-        check_text(trace_id, cases[i].good ? "0af7651916cd43dd8448eb211c80319c" : "");
+        check_text(got.trace_id, cases[i].good ? "0af7651916cd43dd8448eb211c80319c" : "");
+        check_text(got.span_id, cases[i].good ? "b7ad6b7169203331" : "");
+        check_int(got.sampled, cases[i].good && !strstr(cases[i].header, "-00"));
     }
 }
 

@@ -5,6 +5,7 @@
 #include "base/env.h"
 #include "kit/node_impl.h"
 #include "kit/peers.h"
+#include "kit/trace.h"
 
 static void *
 arena_allocator_alloc(void *arena, size_t size)
@@ -86,11 +87,13 @@ rpc_run(struct request *rq, const struct rpc *rpc, const ProtobufCMessage *in,
     }
     const struct service *caller = rq->service;
     rq->service = unit->service;
+    struct span *span = caller == unit->service ? NULL : span_begin_rpc(rq, SPAN_INTERNAL, rpc);
     rq->depth++;
     ProtobufCMessage *out = message_new(rq->arena, rpc->out);
     enum status st = rpc->invoke(handler, rq, in, out);
     assert(!rq->scope.open); /* a handler ends what it began */
     rq->depth--;
+    span_end(span, rq, st);
     rq->service = caller;
     if (st == OK)
         *ret = out;

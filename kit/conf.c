@@ -11,7 +11,7 @@
 
 enum { LINE_CHARS_MAX = 1000 };
 
-enum kind { KIND_TEXT, KIND_INT, KIND_BOOL, KIND_CURRENCY, KIND_LOG, KIND_SECRET };
+enum kind { KIND_TEXT, KIND_INT, KIND_BOOL, KIND_CURRENCY, KIND_LOG, KIND_SECRET, KIND_URL };
 
 struct setting {
     const char *name, *initial;
@@ -53,6 +53,10 @@ static const struct setting settings[] = {
     {"rate_limit_per_s", "50", KIND_INT, 0, 1000000,
      "requests a second from one address or account, in bursts of ten times as many; 0 is no limit"},
     {"rate_limit_loopback", "off", KIND_BOOL, 0, 0, "limit requests from this machine too"},
+    {"otlp_endpoint", "", KIND_URL, 0, 0,
+     "where traces are told by OTLP/HTTP, http://127.0.0.1:4318; nowhere when left out"},
+    {"trace_sample", "1000", KIND_INT, 0, 1000,
+     "of a thousand requests, so many are traced; a traceparent says it for its own"},
     {"drain_s", "10", KIND_INT, 0, 600, "how long running requests may take after SIGTERM"},
 };
 enum { SETTINGS = sizeof settings / sizeof settings[0] };
@@ -66,6 +70,7 @@ static const char *fault_of(const struct setting *s, const char *value, struct a
 static enum status load_line(struct conf *c, const char *path, int number, char *line, struct arena *a,
                              const char **why);
 static enum status load_environment(struct conf *c, struct arena *a, const char **why);
+static enum status load_otel(struct conf *c, struct arena *a, const char **why);
 static char *trim(char *s);
 
 struct conf *
@@ -176,6 +181,10 @@ fault_of(const struct setting *s, const char *value, struct arena *a)
         if (strcmp(value, "on") == 0 || strcmp(value, "off") == 0)
             return NULL;
         return arena_printf(a, "\"%s\" is neither on nor off", value);
+    case KIND_URL:
+        if (!*value || text_starts(value, "http://") || text_starts(value, "https://"))
+            return NULL;
+        return arena_printf(a, "\"%s\" is no http:// or https:// URL", value);
     case KIND_CURRENCY:
         if (currency_exponent(value) >= 0)
             return NULL;
@@ -227,6 +236,20 @@ load_environment(struct conf *c, struct arena *a, const char **why)
             *why = arena_printf(a, "environment %s: %s", name, fault);
             return INVALID_ARGUMENT;
         }
+    }
+    return load_otel(c, a, why);
+}
+
+/* OpenTelemetry's own name for it, where nobody has said otherwise. */
+static enum status
+load_otel(struct conf *c, struct arena *a, const char **why)
+{
+    static const char variable[] = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    const char *value = getenv(variable), *fault;
+    bool free_to_set = !c->values[find("otlp_endpoint") - settings];
+    if (value && free_to_set && conf_set(c, "otlp_endpoint", value, a, &fault)) {
+        *why = arena_printf(a, "environment %s: %s", variable, fault);
+        return INVALID_ARGUMENT;
     }
     return OK;
 }

@@ -4,6 +4,7 @@
 
 #include "base/env.h"
 #include "kit/node_impl.h"
+#include "kit/trace.h"
 
 static const struct job report_grants = {"report_grants", grants_report, MINUTE_US};
 
@@ -99,14 +100,17 @@ job_once(struct job_run *run)
     rq.service = run->unit->service;
     rq.caller.kind = CALLER_SERVICE;
     rq.deadline_us = env.mono_us() + MINUTE_US;
+    const char *name =
+        arena_printf(arena, "job %s.%s", run->unit->service->name, run->job->name);
+    struct span *span = span_begin(&rq, SPAN_INTERNAL, name);
     enum status st = run->job->run(&rq);
     assert(!rq.scope.open);
     if (request_settle(&rq) && st == OK)
         st = UNAVAILABLE;
+    span_end_job(span, &rq, st);
     run->runs++;
     count_job(run->unit->service->name, run->job->name, st != OK);
     if (st)
-        request_log(&rq, arena_printf(arena, "job %s.%s", run->unit->service->name, run->job->name),
-                    st, 0, 0);
+        request_log(&rq, name, st, 0, 0);
     arena_free(arena);
 }

@@ -83,7 +83,11 @@ struct request {
     int64_t now_us;      /* when it began, or the event's time for a subscriber: never read a clock */
     int64_t deadline_us; /* on env.mono_us's clock */
 
-    char trace_id[33], span_id[17]; /* W3C trace context, hex */
+    /* kit/trace.h; hex.  parent_id is the caller's span, or "" where the trace begins here. */
+    char trace_id[33], span_id[17], parent_id[17];
+    bool sampled; /* its trace is recorded, here or by who began it */
+    bool spanned; /* span_id is a span's: the next one is part of it */
+    bool acted;   /* it called, published or began something */
     const char *correlation_id, *causation_id;
 
     /* Why it failed: set by fail(), read by whoever answers. */

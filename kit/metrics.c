@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "kit/node_impl.h"
 #include "kit/peers.h"
+#include "kit/tracer.h"
 #include "net/net.h"
 
 enum { ROUTES_MAX = 256, CODES_MAX = 16, BUCKETS = 9, COUNTERS_MAX = 512, LAGS_MAX = 64 };
@@ -202,6 +203,7 @@ metrics_text(struct node *node, struct arena *a)
     struct text t = text_in(a);
     add_routes(&t, a);
     add_counters(&t, a);
+    tracer_metrics(node->tracer, &t);
     for (size_t i = 0; i < node->n_stores; i++)
         add_store(&t, node->stores[i].name, node->stores[i].store);
     peers_metrics(node->peers, &t);

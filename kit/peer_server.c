@@ -1,12 +1,12 @@
 /* Being asked by other processes. */
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/env.h"
 #include "base/hash.h"
 #include "kit/peers_impl.h"
 #include "kit/rules.h"
+#include "kit/trace.h"
 
 extern const char souk_descriptors[]; /* generated */
 extern const size_t souk_descriptors_bytes;
@@ -29,6 +29,8 @@ static void add_paths(struct peers *p, const struct rpc_list *list);
 static void serve(void *arg);
 static enum status peer_run(struct request *rq, const struct rpc *rpc, const ProtobufCMessage *in,
                             ProtobufCMessage *out);
+static enum status serve_rpc(struct request *rq, const struct rpc *rpc, const ProtobufCMessage *in,
+                             ProtobufCMessage **ret);
 static void answer(struct served *s, enum status st, const ProtobufCMessage *out);
 static enum status begin(struct served *s);
 static enum status read_caller(struct served *s);
@@ -149,9 +151,20 @@ serve(void *arg)
     if (st == OK && s->rpc->service == peer_server.list->service)
         st = peer_run(rq, s->rpc, in, out = message_new(rq->arena, s->rpc->out));
     else if (st == OK)
-        st = node_serve(rq, s->rpc, in, &out);
+        st = serve_rpc(rq, s->rpc, in, &out);
     request_log(rq, s->rpc->full, st, st ? status_http(st) : 200, env.mono_us() - s->began_us);
     answer(s, st, out);
+}
+
+static enum status
+serve_rpc(struct request *rq, const struct rpc *rpc, const ProtobufCMessage *in,
+          ProtobufCMessage **ret)
+{
+    rq->service = unit_named(rq->node, rpc->service)->service;
+    struct span *span = span_begin_rpc(rq, SPAN_SERVER, rpc);
+    enum status st = node_serve(rq, rpc, in, ret);
+    span_end(span, rq, st);
+    return st;
 }
 
 /* One of the kit's own. */
@@ -203,11 +216,7 @@ begin(struct served *s)
         rq->id = id;
     rq->correlation_id = *correlation ? correlation : rq->id;
     rq->causation_id = pair_text(a, in->metadata, in->n_metadata, "souk-causation-id");
-    const char *trace = pair_text(a, in->metadata, in->n_metadata, "traceparent");
-    if (strlen(trace) == TRACEPARENT_CHARS) { /* "00-<32 hex>-<16 hex>-01" */
-        memcpy(rq->trace_id, trace + 3, 32);
-        memcpy(rq->span_id, trace + 36, 16);
-    }
+    trace_join(rq, pair_text(a, in->metadata, in->n_metadata, "traceparent"));
     enum status st = read_caller(s);
     return st ? st : check_service(s);
 }

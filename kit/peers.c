@@ -2,11 +2,13 @@
 #include "kit/peers_impl.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "fiber/fiber.h"
+#include "kit/trace.h"
 
+static enum status ask_peer(struct request *rq, const struct process *to, const struct rpc *rpc,
+                            const ProtobufCMessage *in, ProtobufCMessage **ret);
 static void fill_metadata(struct request *rq, struct metadata *m);
 static void add_text(struct metadata *m, const char *name, const char *value);
 static ProtobufCBinaryData signed_caller(struct request *rq);
@@ -28,6 +30,18 @@ peer_call(struct request *rq, const struct process *to, const struct rpc *rpc,
         if (st)
             return st;
     }
+    struct span *span = rpc->service == peer_server.list->service
+                            ? NULL /* how processes keep level is no part of what a buyer did */
+                            : span_begin_rpc(rq, SPAN_CLIENT, rpc);
+    enum status st = ask_peer(rq, to, rpc, in, ret);
+    span_end(span, rq, st);
+    return st;
+}
+
+static enum status
+ask_peer(struct request *rq, const struct process *to, const struct rpc *rpc,
+         const ProtobufCMessage *in, ProtobufCMessage **ret)
+{
     struct metadata m = {.n = 0};
     fill_metadata(rq, &m);
     struct grpc_ask ask = {
@@ -113,8 +127,7 @@ fill_metadata(struct request *rq, struct metadata *m)
     add_text(m, "souk-request-id", rq->id);
     add_text(m, "souk-correlation-id", rq->correlation_id);
     add_text(m, "souk-causation-id", rq->causation_id);
-    snprintf(m->traceparent, sizeof m->traceparent, "00-%s-%s-01", rq->trace_id, rq->span_id);
-    add_text(m, "traceparent", m->traceparent);
+    add_text(m, "traceparent", trace_parent(rq));
     bool ours = rq->caller.kind == CALLER_SERVICE || rq->caller.kind == CALLER_OPERATOR;
     if (ours)
         add_text(m, "souk-as", "service");

@@ -10,7 +10,6 @@ enum {
     PEER_MESSAGE_BYTES_MAX = 40 << 20, /* an import is one message */
     PEER_PAIRS_MAX = 10,
     PATH_SLOTS = 1024,
-    TRACEPARENT_CHARS = 55,
 };
 
 struct peers {
@@ -32,5 +31,4 @@ struct peers {
 struct metadata {
     struct grpc_pair pairs[PEER_PAIRS_MAX];
     size_t n;
-    char traceparent[TRACEPARENT_CHARS + 1];
 };

@@ -8,6 +8,7 @@
 #include "auth.api.h"
 #include "cart.api.h"
 #include "kit/node.h"
+#include "kit/trace.h"
 #include "notifications/compose.h"
 #include "notifications/mime.h"
 #include "notifications/sending.h"
@@ -136,7 +137,7 @@ write_letter(struct request *rq, struct tx *tx, const struct letter *letter)
              .message_id = arena_printf(rq->arena, "%s%s", id, strchr(from, '@')),
              .template = letter->template, .order_id = letter->order_id, .user_id = letter->user_id,
              .recipient = letter->recipient, .facts = (ProtobufCBinaryData){n, facts},
-             .now_us = rq->now_us);
+             .now_us = rq->now_us, .traceparent = trace_kept(rq));
 }
 
 /* To whom ordered.  Where OrderCreated has not been heard yet, the bus comes again. */

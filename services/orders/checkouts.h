@@ -20,6 +20,8 @@ cart_updated_handler checkouts_on_cart_updated;
 
 /* A task: takes a checkout as far as it goes now. */
 task_fn checkout_go_on;
+/* Has it run in the trace of the request that opened the checkout. */
+bool checkout_soon(struct request *rq, const CheckoutRow *row);
 
 /*
  * Puts the lines of row's cart into in, as they were shown; in the transaction that claims the

@@ -124,13 +124,13 @@ LIMIT :limit;
 -- open_checkout(id text, order_id text, user_id text?, email text, phone_number text?,
 --     contact_name text?, ship_name text?, ship_line1 text?, ship_line2 text?, ship_city text?,
 --     ship_region text?, ship_postal_code text?, ship_country text?, payment_method_id text,
---     cart_id text?, cart_version int, created_at_us int, due_us int) -> count
+--     cart_id text?, cart_version int, created_at_us int, due_us int, traceparent text?) -> count
 INSERT INTO orders_checkout (id, state, user_id, email, phone_number, contact_name, ship_name,
     ship_line1, ship_line2, ship_city, ship_region, ship_postal_code, ship_country,
-    payment_method_id, cart_id, cart_version, created_at_us, due_us, version)
+    payment_method_id, cart_id, cart_version, created_at_us, due_us, traceparent, version)
 SELECT :id, 'OPENED', :user_id, :email, :phone_number, :contact_name, :ship_name, :ship_line1,
     :ship_line2, :ship_city, :ship_region, :ship_postal_code, :ship_country, :payment_method_id,
-    :cart_id, :cart_version, :created_at_us, :due_us, 1
+    :cart_id, :cart_version, :created_at_us, :due_us, :traceparent, 1
 WHERE NOT EXISTS (SELECT 1 FROM orders_order WHERE id = :order_id)
 ON CONFLICT (id) DO NOTHING;
 
@@ -182,7 +182,7 @@ DELETE FROM orders_checkout_line
 WHERE checkout_id = :checkout_id;
 
 -- list_due_checkouts(now_us int, limit int) -> CheckoutRow[]
-SELECT id, state
+SELECT id, state, traceparent
 FROM orders_checkout
 WHERE due_us <= :now_us AND state <> 'REFUSED'
 ORDER BY due_us
@@ -201,7 +201,7 @@ SET due_us = CASE WHEN state = 'ADMITTED' THEN 0 ELSE :open_until_us END
 WHERE state <> 'REFUSED';
 
 -- list_checkouts_of_cart(cart_id text, limit int) -> CheckoutRow[]
-SELECT id, state
+SELECT id, state, traceparent
 FROM orders_checkout
 WHERE cart_id = :cart_id AND state = 'ADMITTED'
 ORDER BY id

@@ -30,7 +30,7 @@ checkouts_on_cart_updated(struct request *rq, struct tx *tx, const CartUpdated *
     size_t n = 0;
     list_checkouts_of_cart(tx, &waiting, &n, .cart_id = event->cart_id, .limit = CHECKOUTS_MAX);
     for (size_t i = 0; i < n; i++)
-        soon(rq, checkout_go_on, waiting[i]->id);
+        checkout_soon(rq, waiting[i]);
     return tx_status(tx);
 }
 
