@@ -89,7 +89,7 @@ struct outbox_ask {
     size_t most;               /* events in the answer, at most OUTBOX_EVENTS_MAX; 0 asks for head only */
     int64_t wait_us;           /* for the first of them, at most OUTBOX_WAIT_US_MAX */
     bool positions_only;       /* without data */
-    int64_t older_than_us;     /* none that is younger; 0: all */
+    int64_t older_than_us;     /* none that is younger, and then without a wait; 0: all */
 };
 
 /* Its answer. */

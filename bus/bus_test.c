@@ -145,14 +145,14 @@ open_store(struct world *w, const char *path, int number)
     size_t n;
     const struct migration *ours = bus_migrations(&n);
     struct migration all[8];
-    check(n == 1);
-    all[0] = ours[0];
-    memcpy(all + 1, test_migrations, sizeof test_migrations);
+    check(n == 2);
+    memcpy(all, ours, n * sizeof *ours);
+    memcpy(all + n, test_migrations, sizeof test_migrations);
     struct store_options options = {
         .path = path,
         .number = number,
         .migrations = all,
-        .n_migrations = 1 + sizeof test_migrations / sizeof test_migrations[0],
+        .n_migrations = n + sizeof test_migrations / sizeof test_migrations[0],
         .on_durable = on_durable,
         .on_durable_arg = w,
     };
@@ -187,8 +187,12 @@ world_open(struct world *w, const char *dir, int attempts_max)
     static const char *const hears_sold[] = {"shop.sold", "mail.mailed", NULL};
     static const char *const hears_all[] = {"*", NULL};
     alpha.bad_number = beta.bad_number = alpha.handled = beta.handled = 0;
-    bus_subscribe(w->bus, &(struct subscriber){"alpha", w->core, hears_sold, hear, &alpha});
-    bus_subscribe(w->bus, &(struct subscriber){"beta", w->listeners, hears_all, hear, &beta});
+    const struct subscriber of_alpha = {
+        .service = "alpha", .store = w->core, .topics = hears_sold, .handle = hear, .arg = &alpha};
+    const struct subscriber of_beta = {
+        .service = "beta", .store = w->listeners, .topics = hears_all, .handle = hear, .arg = &beta};
+    bus_subscribe(w->bus, &of_alpha);
+    bus_subscribe(w->bus, &of_beta);
 }
 
 static void
