@@ -2,8 +2,8 @@
  * Fibers: cheap threads of control that wait without holding a thread.
  *
  * A scheduler runs its fibers on one thread, one at a time; a fiber gives way only where it waits
- * (fiber_park, fiber_sleep_us, fiber_offload), so code between two waits needs no lock against its
- * neighbours on the same scheduler.  Handlers do not know that they run on one.
+ * (fiber_park, fiber_sleep_us, fiber_wait_fd, fiber_offload), so code between two waits needs no lock
+ * against its neighbours on the same scheduler.  Handlers do not know that they run on one.
  *
  * Every waiting function works on a plain thread too (a command, a test): it then blocks that thread.
  * With env.single_thread, schedulers have no thread of their own: sched_run drives them, offloaded
@@ -46,6 +46,12 @@ void fiber_wake(struct fiber *f);
 void fiber_sleep_us(int64_t us);
 /* Lets other ready fibers of this scheduler run first. */
 void fiber_yield(void);
+
+/*
+ * Waits until fd can be read (for_write: or written), or has failed; false if the time came first.
+ * One waits for a descriptor at a time, and it stays open meanwhile.
+ */
+bool fiber_wait_fd(int fd, bool for_write, int64_t until_mono_us);
 
 /*
  * Runs fn(arg) on a thread of the offload pool and waits for it: for what blocks (a sync of the

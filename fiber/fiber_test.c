@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -448,6 +449,146 @@ TEST(without_threads_the_caller_runs_the_fibers_on_a_clock_of_his_own)
     sched_free(s);
     env.single_thread = false;
     env.mono_us = env_real.mono_us;
+}
+
+/* ---- descriptors ---- */
+
+enum { LINES = 40, PINGS = 100 };
+
+struct line {
+    int in, out;
+    int heard;
+};
+
+/* Sends the count on, one more, until it is at its end; the other end does the same. */
+static void
+ping(void *arg)
+{
+    struct line *l = arg;
+    for (int n = 0; n + 2 <= 2 * PINGS; l->heard++) {
+        while (read(l->in, &n, sizeof n) != sizeof n)
+            check(fiber_wait_fd(l->in, false, INT64_MAX));
+        n++;
+        check(write(l->out, &n, sizeof n) == sizeof n);
+    }
+}
+
+static void *
+ping_on_thread(void *arg)
+{
+    ping(arg);
+    return NULL;
+}
+
+TEST(a_descriptor_wakes_the_fiber_or_thread_that_waits_for_it)
+{
+    struct sched *a = sched_new("a", LINES), *b = sched_new("b", LINES);
+    struct line lines[LINES][2];
+    pthread_t threads[LINES];
+    for (int i = 0; i < LINES; i++) {
+        int fd[2], zero = 0;
+        check_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+        lines[i][0] = (struct line){fd[0], fd[0], 0};
+        lines[i][1] = (struct line){fd[1], fd[1], 0};
+        check(sched_spawn(a, ping, &lines[i][0]));
+        if (i % 4)
+            check(sched_spawn(b, ping, &lines[i][1]));
+        else
+            threads[i] = thread_start("ping", ping_on_thread, &lines[i][1]);
+        check(write(fd[0], &zero, sizeof zero) == sizeof zero);
+    }
+    for (int i = 0; i < LINES; i += 4)
+        pthread_join(threads[i], NULL);
+    sched_free(a);
+    sched_free(b);
+    for (int i = 0; i < LINES; i++) {
+        check_int(lines[i][0].heard + lines[i][1].heard, 2 * PINGS);
+        close(lines[i][0].in);
+        close(lines[i][1].in);
+    }
+}
+
+/* The other end speaks at about the time at which the wait ends: whichever came first, the next wait
+ * is a whole one. */
+static void
+wait_shortly(void *arg)
+{
+    struct line *l = arg;
+    for (int i = 0; i < 2000; i++) {
+        bool told = fiber_wait_fd(l->in, false, env.mono_us() + i % 7 * 10);
+        char c;
+        if (read(l->in, &c, 1) == 1)
+            l->heard++;
+        else
+            check(!told);
+        if (i % 5 == 0)
+            fiber_yield();
+    }
+    int64_t before_us = env.mono_us();
+    for (char c; read(l->in, &c, 1) == 1;)
+        l->heard++;
+    check(!fiber_wait_fd(l->in, false, before_us + 3000));
+    check(env.mono_us() - before_us >= 3000);
+}
+
+static void
+speak(void *arg)
+{
+    struct line *l = arg;
+    for (int i = 0; i < 1500; i++) {
+        check(write(l->out, "x", 1) == 1);
+        if (i % 3)
+            fiber_sleep_us(i % 11 * 5);
+    }
+}
+
+TEST(a_wait_for_a_descriptor_ends_in_time_and_leaves_nothing_behind)
+{
+    int fd[2];
+    check_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+    struct line l = {fd[0], fd[1], 0};
+    struct sched *a = sched_new("a", 1), *b = sched_new("b", 1);
+    check(sched_spawn(b, speak, &l));
+    check(sched_spawn(a, wait_shortly, &l));
+    sched_free(b);
+    sched_free(a);
+    for (char c; read(fd[0], &c, 1) == 1;)
+        l.heard++;
+    check_int(l.heard, 1500);
+    check(!fiber_wait_fd(fd[0], false, env.mono_us() + 1000)); /* on a plain thread */
+    close(fd[0]);
+    close(fd[1]);
+}
+
+static void
+look_both_ways(void *arg)
+{
+    const int *fd = arg;
+    check(fiber_wait_fd(fd[0], true, INT64_MAX)); /* it can be written */
+    check(!fiber_wait_fd(fd[0], false, env.mono_us() + 1000));
+    while (write(fd[0], order, sizeof order) > 0)
+        ;
+    check(!fiber_wait_fd(fd[0], true, env.mono_us() + 1000)); /* no longer */
+    check(write(fd[1], "x", 1) == 1);
+    check(fiber_wait_fd(fd[0], true, INT64_MAX)); /* but read */
+    char c;
+    check(read(fd[0], &c, 1) == 1);
+    close(fd[1]);
+    check(fiber_wait_fd(fd[0], false, INT64_MAX)); /* the other end is gone */
+    close(fd[0]);
+}
+
+TEST(who_waits_to_write_hears_of_what_there_is_to_read_too)
+{
+    for (int alone = 0; alone < 2; alone++) {
+        env.single_thread = alone;
+        int fd[2];
+        check_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+        struct sched *s = sched_new("test", 1);
+        check(sched_spawn(s, look_both_ways, fd));
+        sched_free(s);
+    }
+    env.single_thread = false;
 }
 
 /* ---- at rest ---- */

@@ -58,6 +58,12 @@ fiber_wait_inside(void)
     fiber_park_for(WAKE_INSIDE, FOREVER);
 }
 
+bool
+fiber_wait_inside_until(int64_t mono_us)
+{
+    return fiber_park_for(WAKE_INSIDE, mono_us);
+}
+
 void
 fiber_wake_inside(struct fiber *f)
 {

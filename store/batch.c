@@ -55,14 +55,12 @@ writer_unlock(struct store *store)
     fiber_unlock(&store->writer_lock);
 }
 
-int
+bool
 batch_open(struct store *store)
 {
-    if (store->open)
-        return SQLITE_OK;
-    int code = conn_word(&store->writer, WORD_BEGIN);
-    store->open = code == SQLITE_OK;
-    return code;
+    if (!store->open)
+        store->open = store->database->begin(store);
+    return store->open;
 }
 
 void
@@ -73,7 +71,7 @@ batch_ordered(struct store *store)
         __atomic_store_n(&store->began_us, env.mono_us(), __ATOMIC_RELAXED);
     __atomic_store_n(&store->transactions, n, __ATOMIC_SEQ_CST);
     if (!env.single_thread) {
-        if (n == BATCH_TRANSACTIONS_MAX)
+        if (n == store->database->transactions_max)
             want(store, store->batch);
         else if (n == 1 && !__atomic_load_n(&store->watching, __ATOMIC_SEQ_CST))
             fiber_wake(store->committer);
@@ -91,6 +89,14 @@ batch_lost(struct store *store)
 {
     store->open = false;
     wake_all(decide(store, false, 0));
+}
+
+/* Nobody is bound to it, so its number serves the next. */
+void
+batch_drop_empty(struct store *store)
+{
+    store->open = false;
+    store->database->roll_back(store);
 }
 
 bool
@@ -137,8 +143,8 @@ batch_commit(struct store *store, void (*more)(struct store *store))
         more(store);
     writer_unlock(store);
     wake_all(waiters);
-    if (durable)
-        checkpoint_look(store);
+    if (durable && store->database->committed)
+        store->database->committed(store);
 }
 
 static void *
@@ -206,10 +212,9 @@ commit_open(struct store *store, bool *ret_durable)
     uint64_t batch = store->batch;
     bool empty = store->transactions == 0;
     int64_t began_us = env.mono_us();
-    bool durable =
-        (empty || !store_fails_now(store)) && conn_word(&store->writer, WORD_COMMIT) == SQLITE_OK;
-    if (!durable && !sqlite3_get_autocommit(store->writer.db))
-        conn_word(&store->writer, WORD_ROLLBACK);
+    bool durable = (empty || !store_fails_now(store)) && store->database->commit(store);
+    if (!durable)
+        store->database->roll_back(store);
     store->open = false;
     struct waiter *waiters = decide(store, durable, env.mono_us() - began_us);
     if (durable && !empty && store->on_durable)

@@ -14,8 +14,7 @@ struct column {
     const ProtobufCFieldDescriptor *field;
 };
 
-static void map_columns(struct prepared *p, const struct statement *s,
-                        const ProtobufCMessageDescriptor *type);
+static void map_columns(struct cursor *c, const ProtobufCMessageDescriptor *type);
 static struct column find_column(const struct statement *s, const char *path,
                                  const ProtobufCMessageDescriptor *type);
 static const ProtobufCFieldDescriptor *find_field(const struct statement *s, const char *path,
@@ -23,51 +22,56 @@ static const ProtobufCFieldDescriptor *find_field(const struct statement *s, con
                                                   const ProtobufCMessageDescriptor *type);
 static ProtobufCMessage *new_message(struct arena *a, const ProtobufCMessageDescriptor *type);
 static char *place_of(const struct column *c, ProtobufCMessage *message, struct arena *a);
-static bool set_field(const ProtobufCFieldDescriptor *f, char *in, sqlite3_stmt *stmt, int i,
+static bool set_field(const ProtobufCFieldDescriptor *f, char *in, const struct cell *cell,
                       struct arena *a);
 static bool set_integer(const ProtobufCFieldDescriptor *f, void *at, int64_t n);
-static bool set_enum(const ProtobufCFieldDescriptor *f, void *at, sqlite3_stmt *stmt, int i);
-static const char *type_name(int type);
+static bool set_enum(const ProtobufCFieldDescriptor *f, void *at, const struct cell *cell);
+static const char *kind_name(int kind);
 
 ProtobufCMessage *
-row_message(struct prepared *p, const struct statement *s, const ProtobufCMessageDescriptor *type,
-            struct arena *a, const char **why)
+row_message(struct cursor *c, const ProtobufCMessageDescriptor *type, struct arena *a,
+            const char **why)
 {
-    if (p->type != type)
-        map_columns(p, s, type);
+    const struct mapping *m = c->mapping;
+    if (m->type != type)
+        map_columns(c, type);
+    const struct database *db = c->tx->store->database;
     ProtobufCMessage *message = new_message(a, type);
-    for (int i = 0; i < p->n_columns; i++) {
-        const struct column *c = &p->columns[i];
-        int kind = sqlite3_column_type(p->stmt, i);
-        if (kind == SQLITE_NULL || set_field(c->field, place_of(c, message, a), p->stmt, i, a))
+    for (int i = 0; i < m->n_columns; i++) {
+        const struct column *column = &m->columns[i];
+        struct cell cell;
+        db->cell(c, i, &cell);
+        if (cell.kind == CELL_NULL ||
+            set_field(column->field, place_of(column, message, a), &cell, a))
             continue;
-        *why = arena_printf(a, "%s.%s: column %s has %s that field %s.%s does not take", s->service,
-                            s->name, sqlite3_column_name(p->stmt, i), type_name(kind), type->name,
-                            c->field->name);
+        *why = arena_printf(a, "%s.%s: column %s has %s that field %s.%s does not take",
+                            c->statement->service, c->statement->name, db->column_name(c, i),
+                            kind_name(cell.kind), type->name, column->field->name);
         return NULL;
     }
     return message;
 }
 
 void
-columns_free(struct prepared *p)
+mapping_free(struct mapping *m)
 {
-    free(p->columns);
-    p->columns = NULL;
-    p->type = NULL;
+    free(m->columns);
+    *m = (struct mapping){.n_columns = 0};
 }
 
 static void
-map_columns(struct prepared *p, const struct statement *s, const ProtobufCMessageDescriptor *type)
+map_columns(struct cursor *c, const ProtobufCMessageDescriptor *type)
 {
-    columns_free(p);
-    p->n_columns = sqlite3_column_count(p->stmt);
-    p->columns = calloc((size_t)p->n_columns + 1, sizeof *p->columns);
-    if (!p->columns)
+    struct mapping *m = c->mapping;
+    mapping_free(m);
+    m->n_columns = c->n_columns;
+    m->columns = calloc((size_t)m->n_columns + 1, sizeof *m->columns);
+    if (!m->columns)
         abort();
-    for (int i = 0; i < p->n_columns; i++)
-        p->columns[i] = find_column(s, sqlite3_column_name(p->stmt, i), type);
-    p->type = type;
+    for (int i = 0; i < m->n_columns; i++)
+        m->columns[i] =
+            find_column(c->statement, c->tx->store->database->column_name(c, i), type);
+    m->type = type;
 }
 
 static struct column
@@ -129,39 +133,38 @@ place_of(const struct column *c, ProtobufCMessage *message, struct arena *a)
 }
 
 static bool
-set_field(const ProtobufCFieldDescriptor *f, char *in, sqlite3_stmt *stmt, int i, struct arena *a)
+set_field(const ProtobufCFieldDescriptor *f, char *in, const struct cell *cell, struct arena *a)
 {
     void *at = in + f->offset;
-    int kind = sqlite3_column_type(stmt, i);
     if (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF)
         *(uint32_t *)(void *)(in + f->quantifier_offset) = f->id;
     else if (f->label == PROTOBUF_C_LABEL_OPTIONAL && f->quantifier_offset)
         *(protobuf_c_boolean *)(void *)(in + f->quantifier_offset) = true;
 
-    size_t n =
-        kind == SQLITE_TEXT || kind == SQLITE_BLOB ? (size_t)sqlite3_column_bytes(stmt, i) : 0;
+    bool number = cell->kind == CELL_REAL || cell->kind == CELL_INT;
+    double real = cell->kind == CELL_INT ? (double)cell->num : cell->real;
     switch (f->type) {
     case PROTOBUF_C_TYPE_STRING:
-        if (kind != SQLITE_TEXT)
+        if (cell->kind != CELL_TEXT)
             return false;
-        *(char **)at = arena_strndup(a, (const char *)sqlite3_column_text(stmt, i), n);
+        *(char **)at = arena_strndup(a, cell->bytes, cell->n);
         return true;
     case PROTOBUF_C_TYPE_BYTES:
-        if (kind != SQLITE_BLOB)
+        if (cell->kind != CELL_BLOB)
             return false;
         *(ProtobufCBinaryData *)at =
-            (ProtobufCBinaryData){.len = n, .data = arena_copy(a, sqlite3_column_blob(stmt, i), n)};
+            (ProtobufCBinaryData){.len = cell->n, .data = arena_copy(a, cell->bytes, cell->n)};
         return true;
     case PROTOBUF_C_TYPE_ENUM:
-        return set_enum(f, at, stmt, i);
+        return set_enum(f, at, cell);
     case PROTOBUF_C_TYPE_DOUBLE:
-        *(double *)at = sqlite3_column_double(stmt, i);
-        return kind == SQLITE_FLOAT || kind == SQLITE_INTEGER;
+        *(double *)at = number ? real : 0;
+        return number;
     case PROTOBUF_C_TYPE_FLOAT:
-        *(float *)at = (float)sqlite3_column_double(stmt, i);
-        return kind == SQLITE_FLOAT || kind == SQLITE_INTEGER;
+        *(float *)at = number ? (float)real : 0;
+        return number;
     default:
-        return kind == SQLITE_INTEGER && set_integer(f, at, sqlite3_column_int64(stmt, i));
+        return cell->kind == CELL_INT && set_integer(f, at, cell->num);
     }
 }
 
@@ -194,16 +197,14 @@ set_integer(const ProtobufCFieldDescriptor *f, void *at, int64_t n)
 }
 
 static bool
-set_enum(const ProtobufCFieldDescriptor *f, void *at, sqlite3_stmt *stmt, int i)
+set_enum(const ProtobufCFieldDescriptor *f, void *at, const struct cell *cell)
 {
     const ProtobufCEnumDescriptor *type = f->descriptor;
     const ProtobufCEnumValue *value = NULL;
-    int kind = sqlite3_column_type(stmt, i);
-    if (kind == SQLITE_TEXT)
-        value = protobuf_c_enum_descriptor_get_value_by_name(
-            type, (const char *)sqlite3_column_text(stmt, i));
-    else if (kind == SQLITE_INTEGER)
-        value = protobuf_c_enum_descriptor_get_value(type, sqlite3_column_int(stmt, i));
+    if (cell->kind == CELL_TEXT)
+        value = protobuf_c_enum_descriptor_get_value_by_name(type, cell->bytes);
+    else if (cell->kind == CELL_INT && cell->num == (int)cell->num)
+        value = protobuf_c_enum_descriptor_get_value(type, (int)cell->num);
     if (!value)
         return false;
     *(int *)at = value->value;
@@ -211,8 +212,11 @@ set_enum(const ProtobufCFieldDescriptor *f, void *at, sqlite3_stmt *stmt, int i)
 }
 
 static const char *
-type_name(int type)
+kind_name(int kind)
 {
-    static const char *const names[] = {"", "an integer", "a float", "text", "a blob", "null"};
-    return type >= SQLITE_INTEGER && type <= SQLITE_NULL ? names[type] : "";
+    static const char *const names[] = {
+        [CELL_NULL] = "null", [CELL_INT] = "an integer", [CELL_REAL] = "a float",
+        [CELL_TEXT] = "text", [CELL_BLOB] = "a blob",
+    };
+    return names[kind];
 }

@@ -4,52 +4,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/env.h"
+#include "base/text.h"
 #include "store/inside.h"
 
-/* Stores that are open in this process: a node has two, a test may run several nodes. */
-enum { OPEN_MAX = 64, SLOT_SHIFT = 48, STMT_JOURNAL_BYTES = 256 << 10 };
+/* Stores that are open in this process: a test may run several nodes. */
+enum { OPEN_MAX = 256, SLOT_SHIFT = 48 };
 
 static struct spin slots_lock;
 static struct store *slots[OPEN_MAX]; /* read atomically */
 static uint64_t next_batch[OPEN_MAX]; /* so that a slot used again repeats no number */
 
-static void prepare_sqlite(void);
 static bool take_slot(struct store *store);
 static void give_back_slot(struct store *store);
-static enum status say_why(struct store *store, struct conn *c, struct arena *a, const char **why);
-static void free_store(struct store *store);
 
 enum status
 store_open(const struct store_options *options, struct arena *a, struct store **ret,
            const char **why)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, prepare_sqlite);
     assert(options->number >= 0 && options->number < STORES_MAX);
-
-    struct store *store = calloc(1, sizeof *store);
-    if (!store || !(store->path = strdup(options->path)))
-        abort();
-    store->number = options->number;
-    store->on_durable = options->on_durable;
-    store->on_durable_arg = options->on_durable_arg;
-
-    enum status st = OK;
-    if (conn_open(&store->writer, store, CONN_WRITER) != SQLITE_OK)
-        st = say_why(store, &store->writer, a, why);
-    if (st == OK)
-        st = migrate(&store->writer, options, a, why);
-    if (st == OK && checkpoint_start(store) != SQLITE_OK)
-        st = say_why(store, &store->copier, a, why);
-    if (st == OK && !take_slot(store)) {
-        checkpoint_stop(store);
-        *why = arena_printf(a, "%d stores are open", OPEN_MAX);
-        st = RESOURCE_EXHAUSTED;
-    }
-    if (st) {
-        free_store(store);
+    bool remote = text_starts(options->path, "postgresql://");
+    const struct database *database = remote ? &postgres_database : &sqlite_database;
+    struct store *store = NULL;
+    enum status st = database->open(options, a, &store, why);
+    if (st)
         return st;
+    if (!take_slot(store)) {
+        database->close(store);
+        *why = arena_printf(a, "%d stores are open", OPEN_MAX);
+        return RESOURCE_EXHAUSTED;
     }
     batch_start(store);
     *ret = store;
@@ -60,9 +42,21 @@ void
 store_close(struct store *store)
 {
     batch_stop(store);
-    checkpoint_stop(store);
     give_back_slot(store);
-    free_store(store);
+    store->database->close(store);
+}
+
+bool
+store_leads(struct store *store, const char *what)
+{
+    return !store->database->leads || store->database->leads(store, what);
+}
+
+void
+store_leads_drop(struct store *store, const char *what)
+{
+    if (store->database->leads)
+        store->database->leads_drop(store, what);
 }
 
 struct store_figures
@@ -71,6 +65,7 @@ store_figures(struct store *store)
     spin_lock(&store->fate_lock);
     struct store_figures figures = store->figures;
     spin_unlock(&store->fate_lock);
+    figures.round_trips = __atomic_load_n(&store->round_trips, __ATOMIC_RELAXED);
     return figures;
 }
 
@@ -91,6 +86,52 @@ store_fails_now(struct store *store)
     return false;
 }
 
+void
+store_init(struct store *store, const struct database *database,
+           const struct store_options *options)
+{
+    store->database = database;
+    store->path = strdup(options->path);
+    if (!store->path)
+        abort();
+    store->number = options->number;
+    store->on_durable = options->on_durable;
+    store->on_durable_arg = options->on_durable_arg;
+}
+
+void
+store_forget(struct store *store)
+{
+    free(store->path);
+    free(store);
+}
+
+int
+statement_number(struct statement *s)
+{
+    static struct spin lock;
+    static int last;
+
+    int number = __atomic_load_n(&s->number, __ATOMIC_ACQUIRE);
+    if (number)
+        return number;
+    spin_lock(&lock);
+    number = __atomic_load_n(&s->number, __ATOMIC_RELAXED);
+    if (!number) {
+        number = ++last;
+        __atomic_store_n(&s->number, number, __ATOMIC_RELEASE);
+    }
+    spin_unlock(&lock);
+    return number;
+}
+
+bool
+owns_table(const char *service, const char *name)
+{
+    size_t n = strlen(service);
+    return (strncmp(name, service, n) == 0 && name[n] == '_') || strncmp(name, "sqlite_", 7) == 0;
+}
+
 struct store *
 store_of_batch(uint64_t batch)
 {
@@ -107,18 +148,6 @@ store_die(const char *fmt, ...)
     fprintf(stderr, "\n");
     va_end(args);
     abort();
-}
-
-/* Connections are guarded by us, and nobody asks for its counts of memory.  What a savepoint keeps
- * stays in memory up to the size of a large transaction. */
-static void
-prepare_sqlite(void)
-{
-    sqlite3_config(SQLITE_CONFIG_MULTITHREAD);
-    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
-    sqlite3_config(SQLITE_CONFIG_STMTJRNL_SPILL, STMT_JOURNAL_BYTES);
-    if (sqlite3_initialize() != SQLITE_OK)
-        abort();
 }
 
 static bool
@@ -147,23 +176,4 @@ give_back_slot(struct store *store)
     next_batch[store->slot] = store->batch + 1;
     __atomic_store_n(&slots[store->slot], NULL, __ATOMIC_RELEASE);
     spin_unlock(&slots_lock);
-}
-
-static enum status
-say_why(struct store *store, struct conn *c, struct arena *a, const char **why)
-{
-    *why = arena_printf(a, "%s: %s", store->path, c->db ? sqlite3_errmsg(c->db) : "out of memory");
-    return UNAVAILABLE;
-}
-
-static void
-free_store(struct store *store)
-{
-    readers_close(store);
-    if (store->copier.db)
-        conn_shut(&store->copier);
-    if (store->writer.db)
-        conn_shut(&store->writer);
-    free(store->path);
-    free(store);
 }

@@ -1,17 +1,24 @@
 /*
  * The store: transactions, typed statements, and what has to be durable before an answer leaves.
  *
- * Embedded, a store is one SQLite file in WAL mode with one writer.  A transaction's statements run
- * in a savepoint inside the writer's open batch; the batch is committed (and synced) as soon as the
- * disk is free, so many transactions share one sync.  tx_commit orders a transaction and returns at
- * once; store_wait waits for the disk, and the kit calls it before any byte leaves the process.
+ * A store is one SQLite file in WAL mode, or one schema of a PostgreSQL database; both have one
+ * writer, and mean the same.  A transaction's statements run in a savepoint inside the writer's open
+ * batch; the batch is committed (and synced) as soon as the disk is free, so many transactions share
+ * one sync.  tx_commit orders a transaction; store_wait waits for the disk, and the kit calls it
+ * before any byte leaves the process.
+ *
+ * On PostgreSQL statements that give nothing back are only sent (sql_exec); what gives something
+ * waits for the server, and so do tx_status, tx_message, tx_undo_to and tx_commit where the outcome
+ * of something sent is not known yet.  A fiber that waits lets its neighbours run.  If the server
+ * is away, or a connection breaks, the open batch has failed, and transactions fail at their first
+ * statement until it is back.
  *
  * Transactions are sticky: after the first failure the rest are no-ops and tx_commit says why.
  * Readers run beside the writer and see only what is on disk; a scope that has written (or run in
  * the writer) reads there again, so that it sees its own writes.
  *
- * Ownership: a statement is prepared under an authorizer that allows only tables whose name starts
- * with the service's own ("inventory_"); anything else is an assertion, at the first use.
+ * Ownership: a statement may name only tables whose name starts with the service's own
+ * ("inventory_"); anything else is an assertion, at the first use.
  */
 #pragma once
 #include <protobuf-c/protobuf-c.h>
@@ -65,7 +72,7 @@ value_text_or_null(const char *s)
 struct statement {
     const char *service; /* whose tables it may touch */
     const char *name;    /* "insert_order" */
-    const char *sql;     /* placeholders ?1, ?2, … (SQLite) */
+    const char *sql;     /* placeholders ?1, ?2, … */
     bool writes;         /* refused in a transaction begun for reading */
     int number;          /* set by the store at first use, under its lock: leave 0 */
 };
@@ -82,8 +89,11 @@ struct migration {
 };
 
 struct store_options {
+    /* The database file (":memory:" is not allowed), or "postgresql://…". */
+    const char *path;
+    /* On PostgreSQL: the schema, made at the first open, that its tables stand in, and they alone. */
     const char *schema;
-    const char *path;                    /* the database file; ":memory:" is not allowed */
+    int readers_max;                     /* on PostgreSQL: connections that read; 0 is 8 */
     int number;                          /* its place in tx_scope.batch, 0 to STORES_MAX - 1 */
     const struct migration *migrations;  /* of all services whose tables stand here, in any order */
     size_t n_migrations;
@@ -99,7 +109,8 @@ enum status store_open(const struct store_options *options, struct arena *a, str
 void store_close(struct store *store);
 
 /* A transaction that writes.  Waits (parks) for the writer; never fails by itself: a store in trouble
- * gives a transaction that is failed from the start.  service is the name its statements must have. */
+ * gives a transaction that is failed from the start, or fails at its first statement.  service is the
+ * name its statements must have. */
 struct tx *tx_begin_in(struct store *store, const char *service, struct tx_scope *scope);
 /* One that reads, as of one moment. */
 struct tx *tx_begin_read_in(struct store *store, const char *service, struct tx_scope *scope);
@@ -108,7 +119,8 @@ struct tx *tx_begin_read_in(struct store *store, const char *service, struct tx_
  * Ends tx.  OK: its writes are ordered and visible, and durable once store_wait says OK.
  * Otherwise nothing of it happened: the first failure of its statements (ALREADY_EXISTS for a unique
  * or primary key, FAILED_PRECONDITION for any other constraint, UNAVAILABLE if the disk is full or
- * failing), or tx_fail's.
+ * failing or the server away, INVALID_ARGUMENT for text that PostgreSQL does not take, which is what
+ * is not UTF-8), or tx_fail's.
  */
 enum status tx_commit(struct tx *tx);
 /* Ends tx; what it wrote is undone.  The way to end one begun for reading. */
@@ -116,8 +128,8 @@ void tx_end(struct tx *tx);
 
 /* Makes tx fail with st (the first failure stays).  Returns st. */
 enum status tx_fail(struct tx *tx, enum status st);
-enum status tx_status(const struct tx *tx); /* OK while nothing failed */
-const char *tx_message(const struct tx *tx); /* the store's words for the failure, for the log; or "" */
+enum status tx_status(struct tx *tx); /* OK while nothing failed */
+const char *tx_message(struct tx *tx); /* the store's words for the failure, for the log; or "" */
 struct tx_scope *tx_scope_of(const struct tx *tx);
 struct store *tx_store(const struct tx *tx);
 
@@ -155,10 +167,22 @@ enum status sql_text(struct tx *tx, struct statement *s, const struct value *in,
 int tx_mark(struct tx *tx);
 void tx_undo_to(struct tx *tx, int mark);
 
-/* Figures for /metrics: batches committed, transactions in them, and the sum of sync times. */
+/*
+ * True while this process leads what ("relay") in the store.  On SQLite it always does.  On PostgreSQL
+ * a session's advisory lock says so; without it, it is tried for about once a second, and with it the
+ * session is looked after as often, so that for some seconds after a leader was cut off two may
+ * believe to lead.  Leading spares work; what may happen once only is guarded by rows.
+ */
+bool store_leads(struct store *store, const char *what);
+/* Lets another lead.  store_close does so for all. */
+void store_leads_drop(struct store *store, const char *what);
+
+/* Figures for /metrics: batches committed, transactions in them, the sum of sync times, and how often
+ * a server was waited for. */
 struct store_figures {
     uint64_t batches, transactions, failed_batches;
     int64_t sync_us;
+    uint64_t round_trips;
 };
 struct store_figures store_figures(struct store *store);
 
@@ -172,5 +196,3 @@ enum status store_dump(struct store *store, bool (*accept)(const char *table, vo
 /* For tests: the k-th statement from now fails as a full disk would, and if it runs in the writer the
  * open batch is rolled back with it; a batch's COMMIT counts as one.  0 turns it off. */
 void store_fail_at(struct store *store, int k);
-
-bool store_leads(struct store *store, const char *what);

@@ -9,15 +9,15 @@ static bool is_settled_or_failed(struct tx *tx);
 static void leave(struct tx *tx, bool undo);
 static void leave_writer(struct tx *tx, bool undo);
 static void undo_savepoints(struct tx *tx, int down_to);
-static enum status give_up_batch(struct tx *tx);
+static void settle(struct tx *tx);
 
 struct tx *
 tx_begin_in(struct store *store, const char *service, struct tx_scope *scope)
 {
     struct tx *tx = new_tx(store, service, scope);
     writer_lock(store);
-    tx->conn = &store->writer;
     tx->in_writer = true;
+    store->database->enter(tx);
     /* An older batch is decided before a newer one opens, so it is known here. */
     is_settled_or_failed(tx);
     return tx;
@@ -30,15 +30,14 @@ tx_begin_read_in(struct store *store, const char *service, struct tx_scope *scop
     tx->for_reading = true;
     if (!is_settled_or_failed(tx)) {
         writer_lock(store);
-        tx->conn = &store->writer;
-        tx->in_writer = true;
-        is_settled_or_failed(tx);
-        return tx;
+        if (!is_settled_or_failed(tx)) {
+            tx->in_writer = true;
+            store->database->enter(tx);
+            return tx;
+        }
+        writer_unlock(store); /* it was decided while we waited */
     }
-    if (tx->st)
-        return tx;
-    tx->conn = reader_take(store);
-    if (!tx->conn)
+    if (!tx->st && !store->database->take_reader(tx))
         tx_fail(tx, UNAVAILABLE);
     return tx;
 }
@@ -46,19 +45,17 @@ tx_begin_read_in(struct store *store, const char *service, struct tx_scope *scop
 enum status
 tx_commit(struct tx *tx)
 {
+    if (!tx->st && !tx->for_reading) {
+        bool good = true;
+        for (; tx->saved > 0 && good; tx->saved--)
+            good = tx->store->database->release(tx);
+        if (good)
+            settle(tx);
+        else
+            tx_lose(tx);
+    }
     enum status st = tx->st;
-    if (st || tx->for_reading) {
-        leave(tx, true);
-        return st;
-    }
-    if (tx->saved > 0) {
-        int code = SQLITE_OK;
-        for (; tx->saved > 0 && code == SQLITE_OK; tx->saved--)
-            code = conn_word(tx->conn, WORD_RELEASE);
-        if (code != SQLITE_OK)
-            st = give_up_batch(tx);
-    }
-    leave(tx, st != OK);
+    leave(tx, st || tx->for_reading);
     return st;
 }
 
@@ -80,14 +77,16 @@ tx_fail(struct tx *tx, enum status st)
 }
 
 enum status
-tx_status(const struct tx *tx)
+tx_status(struct tx *tx)
 {
+    settle(tx);
     return tx->st;
 }
 
 const char *
-tx_message(const struct tx *tx)
+tx_message(struct tx *tx)
 {
+    settle(tx);
     return tx->message;
 }
 
@@ -116,6 +115,7 @@ void
 tx_undo_to(struct tx *tx, int mark)
 {
     assert(mark > 0 && mark < tx->wanted);
+    settle(tx);
     if (tx->conn && !tx->lost)
         undo_savepoints(tx, mark);
     tx->wanted = mark + 1;
@@ -153,29 +153,48 @@ store_settled(const struct tx_scope *scope)
     return true;
 }
 
-int
-tx_before_write(struct tx *tx)
+bool
+tx_prepare_to_run(struct tx *tx, const struct statement *s)
 {
-    int code = batch_open(tx->store);
-    for (; code == SQLITE_OK && tx->saved < tx->wanted; tx->saved++) {
-        code = conn_word(tx->conn, WORD_SAVE);
-        if (code != SQLITE_OK)
-            break;
+    const struct database *db = tx->store->database;
+    if (!tx->in_writer || (!s->writes && !db->shared))
+        return true;
+    bool good = batch_open(tx->store);
+    while (good && tx->saved < tx->wanted) {
+        good = db->save(tx);
+        tx->saved += good;
     }
-    tx->wrote |= code == SQLITE_OK;
-    return code;
+    if (!good) {
+        tx_failed(tx, s, UNAVAILABLE, db->trouble(tx->store));
+        if (tx->store->open)
+            tx_lose(tx);
+        return false;
+    }
+    tx->wrote |= s->writes;
+    return true;
 }
 
-bool
-tx_is_lost(struct tx *tx)
+void
+tx_failed(struct tx *tx, const struct statement *s, enum status st, const char *words)
 {
-    if (!tx->in_writer || !tx->store->open || !sqlite3_get_autocommit(tx->conn->db))
-        return false;
+    if (!tx->st)
+        tx->message = arena_printf(tx->scope->arena, "%s.%s: %s", s->service, s->name, words);
+    tx_fail(tx, st);
+}
+
+/* It could be neither kept nor undone, or the database has undone it, and all its batch with it. */
+void
+tx_lose(struct tx *tx)
+{
+    struct store *store = tx->store;
+    tx_fail(tx, UNAVAILABLE);
+    if (tx->lost || !store->open)
+        return;
     tx->lost = true;
-    tx->batch = tx->store->batch;
+    tx->batch = store->batch;
     tx->saved = 0;
-    batch_lost(tx->store);
-    return true;
+    store->database->roll_back(store);
+    batch_lost(store);
 }
 
 static struct tx *
@@ -214,9 +233,7 @@ leave(struct tx *tx, bool undo)
     if (tx->in_writer) {
         leave_writer(tx, undo);
     } else if (tx->conn) {
-        if (tx->began)
-            conn_word(tx->conn, WORD_COMMIT);
-        reader_give_back(tx->conn);
+        tx->store->database->leave_reader(tx);
     }
     tx->conn = NULL;
 }
@@ -227,6 +244,7 @@ leave_writer(struct tx *tx, bool undo)
 {
     struct store *store = tx->store;
     uint64_t *bound = &tx->scope->batch[store->number];
+    settle(tx);
     if (undo && !tx->lost)
         undo_savepoints(tx, 0);
     if (tx->lost) {
@@ -238,32 +256,27 @@ leave_writer(struct tx *tx, bool undo)
             *bound = store->batch;
         if (ordered)
             batch_ordered(store);
+        else if (store->database->shared && store->open && store->transactions == 0)
+            batch_drop_empty(store);
     }
     writer_unlock(store);
-    if (env.single_thread)
-        checkpoint_look(store);
+    if (env.single_thread && store->database->committed)
+        store->database->committed(store);
 }
 
 static void
 undo_savepoints(struct tx *tx, int down_to)
 {
-    int code = SQLITE_OK;
-    for (; tx->saved > down_to && code == SQLITE_OK; tx->saved--) {
-        code = conn_word(tx->conn, WORD_UNDO);
-        if (code == SQLITE_OK)
-            code = conn_word(tx->conn, WORD_RELEASE);
-    }
-    if (code != SQLITE_OK)
-        give_up_batch(tx);
+    bool good = true;
+    for (; tx->saved > down_to && good; tx->saved--)
+        good = tx->store->database->undo(tx);
+    if (!good)
+        tx_lose(tx);
 }
 
-/* tx could be neither kept nor undone, so nothing of its batch may be kept. */
-static enum status
-give_up_batch(struct tx *tx)
+static void
+settle(struct tx *tx)
 {
-    if (!tx_is_lost(tx)) {
-        conn_word(tx->conn, WORD_ROLLBACK);
-        tx_is_lost(tx);
-    }
-    return tx_fail(tx, UNAVAILABLE);
+    if (tx->in_writer && tx->store->database->settle)
+        tx->store->database->settle(tx);
 }

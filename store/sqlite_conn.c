@@ -3,13 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/inside.h"
+#include "store/sqlite.h"
 
 enum { CACHE_WRITER_KIB = 8192, CACHE_READER_KIB = 1024, BUSY_MS = 2000, MODE_CHARS_MAX = 16 };
 
 static int configure(struct conn *c, enum conn_kind kind);
 static int note_mode(void *mode, int n, char **values, char **names);
-static int number_of(struct statement *s);
 static struct prepared *prepare(struct conn *c, struct statement *s, int *ret_code);
 static int authorize(void *conn, int action, const char *a, const char *b, const char *database,
                      const char *trigger);
@@ -21,13 +20,13 @@ static const char *const word_sql[WORDS] = {
 };
 
 int
-conn_open(struct conn *c, struct store *store, enum conn_kind kind)
+conn_open(struct conn *c, struct sqlite *q, enum conn_kind kind)
 {
-    *c = (struct conn){.store = store};
+    *c = (struct conn){.sqlite = q};
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     if (kind == CONN_WRITER)
         flags |= SQLITE_OPEN_CREATE;
-    int code = sqlite3_open_v2(store->path, &c->db, flags, NULL);
+    int code = sqlite3_open_v2(q->store.path, &c->db, flags, NULL);
     if (code == SQLITE_OK)
         code = configure(c, kind);
     return code;
@@ -40,7 +39,7 @@ conn_shut(struct conn *c)
         if (!c->prepared[i])
             continue;
         sqlite3_finalize(c->prepared[i]->stmt);
-        columns_free(c->prepared[i]);
+        mapping_free(&c->prepared[i]->mapping);
         free(c->prepared[i]);
     }
     free(c->prepared);
@@ -54,7 +53,7 @@ conn_shut(struct conn *c)
 struct prepared *
 conn_prepare(struct conn *c, struct statement *s, int *ret_code)
 {
-    int number = number_of(s);
+    int number = statement_number(s);
     if (number < c->room && c->prepared[number])
         return c->prepared[number];
     return prepare(c, s, ret_code);
@@ -69,61 +68,54 @@ conn_word(struct conn *c, enum word word)
 }
 
 struct conn *
-reader_take(struct store *store)
+reader_take(struct sqlite *q)
 {
-    spin_lock(&store->readers_lock);
-    struct conn *c = store->idle_readers;
+    spin_lock(&q->readers_lock);
+    struct conn *c = q->idle_readers;
     if (c)
-        store->idle_readers = c->next;
-    else if (store->n_readers < READERS_MAX)
-        store->n_readers++;
+        q->idle_readers = c->next;
+    else if (q->n_readers < READERS_MAX)
+        q->n_readers++;
     else
         abort(); /* far more threads than there are schedulers, or a reading one that parked */
-    spin_unlock(&store->readers_lock);
+    spin_unlock(&q->readers_lock);
     if (c)
         return c;
 
     c = calloc(1, sizeof *c);
     if (!c)
         abort();
-    if (conn_open(c, store, CONN_READER) == SQLITE_OK)
+    if (conn_open(c, q, CONN_READER) == SQLITE_OK)
         return c;
     conn_shut(c);
     free(c);
-    spin_lock(&store->readers_lock);
-    store->n_readers--;
-    spin_unlock(&store->readers_lock);
+    spin_lock(&q->readers_lock);
+    q->n_readers--;
+    spin_unlock(&q->readers_lock);
     return NULL;
 }
 
 void
 reader_give_back(struct conn *c)
 {
-    struct store *store = c->store;
-    spin_lock(&store->readers_lock);
-    c->next = store->idle_readers;
-    store->idle_readers = c;
-    spin_unlock(&store->readers_lock);
+    struct sqlite *q = c->sqlite;
+    spin_lock(&q->readers_lock);
+    c->next = q->idle_readers;
+    q->idle_readers = c;
+    spin_unlock(&q->readers_lock);
 }
 
 void
-readers_close(struct store *store)
+readers_close(struct sqlite *q)
 {
-    for (struct conn *next, *c = store->idle_readers; c; c = next) {
+    for (struct conn *next, *c = q->idle_readers; c; c = next) {
         next = c->next;
         conn_shut(c);
         free(c);
-        store->n_readers--;
+        q->n_readers--;
     }
-    store->idle_readers = NULL;
-    assert(store->n_readers == 0); /* else a transaction is still open */
-}
-
-bool
-owns_table(const char *service, const char *name)
-{
-    size_t n = strlen(service);
-    return (strncmp(name, service, n) == 0 && name[n] == '_') || strncmp(name, "sqlite_", 7) == 0;
+    q->idle_readers = NULL;
+    assert(q->n_readers == 0); /* else a transaction is still open */
 }
 
 static int
@@ -159,26 +151,6 @@ note_mode(void *mode, int n, char **values, char **names)
     if (n == 1 && values[0] && strcmp(names[0], "journal_mode") == 0)
         snprintf(mode, MODE_CHARS_MAX, "%s", values[0]);
     return 0;
-}
-
-/* A statement has one number in all stores, given at its first use. */
-static int
-number_of(struct statement *s)
-{
-    static struct spin lock;
-    static int last;
-
-    int number = __atomic_load_n(&s->number, __ATOMIC_ACQUIRE);
-    if (number)
-        return number;
-    spin_lock(&lock);
-    number = __atomic_load_n(&s->number, __ATOMIC_RELAXED);
-    if (!number) {
-        number = ++last;
-        __atomic_store_n(&s->number, number, __ATOMIC_RELEASE);
-    }
-    spin_unlock(&lock);
-    return number;
 }
 
 static struct prepared *

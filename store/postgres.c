@@ -1,0 +1,2 @@
+#include "store/inside.h"
+const struct database postgres_database = {.shared = true};
