@@ -144,7 +144,7 @@ compare(struct fetch *x, int64_t after, struct arena *a, struct page **ret, int6
     if (st)
         return st;
     size_t listed = got.n, n_missing;
-    int64_t missing;
+    int64_t missing = 0;
     st = count_missing(x, after, &got, a, &missing, &n_missing);
     if (st)
         return st;
