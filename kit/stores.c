@@ -3,7 +3,7 @@
  *
  * Embedded there are two files: souk.db holds all that a sale writes, listeners.db what only
  * listens.  On PostgreSQL each service has a schema, and so a store of its own.  Several processes on
- * SQLite have a file each.
+ * SQLite have a file each, and one more for who keeps the journal.
  */
 #include <assert.h>
 
@@ -13,6 +13,8 @@ static enum status open_embedded(struct node *node, bool listeners, struct arena
                                  const char **why);
 static enum status open_file(struct node *node, struct arena *a, const char **why);
 static enum status open_schemas(struct node *node, struct arena *a, const char **why);
+static enum status open_own(struct node *node, struct unit *unit, struct arena *a,
+                            const char **why);
 static enum status open_store(struct node *node, struct store_options *options, const char *name,
                               struct arena *a, struct store **ret, const char **why);
 static void on_durable(void *arg, uint64_t batch);
@@ -58,9 +60,10 @@ is_service(const void *name, const char *service)
 }
 
 static bool
-runs_here(const void *node, const char *service)
+keeps_no_journal(const void *node, const char *service)
 {
-    return unit_named(node, service) != NULL;
+    const struct unit *unit = unit_named(node, service);
+    return unit && !unit->service->hears_all;
 }
 
 static bool
@@ -102,10 +105,14 @@ open_file(struct node *node, struct arena *a, const char **why)
 {
     struct store *store;
     struct store_options options = {.path = arena_printf(node->arena, "%s/souk.db", node->data_dir)};
-    options.migrations = migrations_of(runs_here, node, a, &options.n_migrations);
+    options.migrations = migrations_of(keeps_no_journal, node, a, &options.n_migrations);
     enum status st = open_store(node, &options, "core", a, &store, why);
-    for (size_t i = 0; st == OK && i < node->n_units; i++)
-        node->units[i].store = store;
+    for (size_t i = 0; st == OK && i < node->n_units; i++) {
+        struct unit *unit = &node->units[i];
+        unit->store = store;
+        if (unit->service->hears_all)
+            st = open_own(node, unit, a, why);
+    }
     return st;
 }
 
@@ -117,13 +124,25 @@ open_schemas(struct node *node, struct arena *a, const char **why)
         struct unit *unit = &node->units[i];
         const char *name = unit->service->name;
         struct store_options options = {.path = node->topology->store, .schema = name};
-        if (unit->service->full_text)
-            options = (struct store_options){
-                .path = arena_printf(node->arena, "%s/%s.db", node->data_dir, name)};
+        if (unit->service->full_text) {
+            st = open_own(node, unit, a, why);
+            continue;
+        }
         options.migrations = migrations_of(is_service, name, a, &options.n_migrations);
         st = open_store(node, &options, name, a, &unit->store, why);
     }
     return st;
+}
+
+/* A file of its own. */
+static enum status
+open_own(struct node *node, struct unit *unit, struct arena *a, const char **why)
+{
+    const char *name = unit->service->name;
+    struct store_options options = {
+        .path = arena_printf(node->arena, "%s/%s.db", node->data_dir, name)};
+    options.migrations = migrations_of(is_service, name, a, &options.n_migrations);
+    return open_store(node, &options, name, a, &unit->store, why);
 }
 
 static enum status
