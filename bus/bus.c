@@ -74,8 +74,11 @@ bus_start(struct bus *bus)
             start_source(f->sources[j], sched);
         worker_start(&f->worker, bus, sched, follower_run, f);
     }
-    for (size_t i = 0; i < bus->n_heard; i++)
-        start_source(bus->heard[i], o->core_sched);
+    for (size_t i = 0; i < bus->n_heard; i++) {
+        struct source *s = bus->heard[i];
+        source_rewind(s, s->tail ? s->tail->head : -1);
+        start_source(s, o->core_sched);
+    }
     worker_start(&bus->broadcaster, bus, o->core_sched, broadcast_run, bus);
     /* Reading the tail is kept off the thread that serves requests. */
     struct sched *beside = o->listener_sched ? o->listener_sched : o->core_sched;

@@ -156,7 +156,7 @@ struct source {
     size_t next; /* in page */
 };
 
-/* The next event of the topics; NULL if there is none, or many pages were passed over: then its
+/* The next event of the topics; NULL if there is none, or much was passed over: then its
  * position has moved.  In memory only where a transaction is open.  The event is valid until the next
  * call or source_rewind. */
 const struct event *source_next(struct source *s, bool memory_only);

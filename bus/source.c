@@ -3,7 +3,7 @@
 
 #include "bus/bus_private.h"
 
-enum { STEP_PAGES_MAX = 16 }; /* passed over before others get their turn */
+enum { STEP_EVENTS_MAX = 2000 }; /* passed over before others get their turn */
 
 static struct page *next_page(struct source *s, bool memory_only);
 static bool wants(const struct source *s, const struct event *e, uint64_t hash);
@@ -12,7 +12,8 @@ static void let_go(struct source *s);
 const struct event *
 source_next(struct source *s, bool memory_only)
 {
-    for (int pages = 0; !s->publisher || pages <= STEP_PAGES_MAX; pages++) {
+    int64_t end = s->publisher ? s->position + STEP_EVENTS_MAX : INT64_MAX;
+    while (s->position < end) {
         while (s->page && s->next < s->page->n) {
             size_t i = s->next++;
             const struct event *e = &s->page->events[i];
