@@ -71,7 +71,8 @@ TEST(every_changed_byte_is_refused)
 TEST(another_gateways_signature_is_refused_until_its_key_is_known)
 {
     struct arena *a = arena_new();
-    const char *ours = test_dir(), *theirs = test_dir();
+    const char *ours = arena_printf(a, "%s/ours", test_dir());
+    const char *theirs = arena_printf(a, "%s/theirs", test_dir());
     struct identity *gateway = opened(theirs, true, a);
     struct identity *first = opened(ours, true, a), *other = opened(ours, false, a);
     ProtobufCBinaryData bytes = identity_sign(gateway, a, &ada);
