@@ -41,7 +41,7 @@ static void
 live(struct life *l)
 {
     struct arena *a = arena_new();
-    l->store = open_at(l->path, a);
+    l->store = open_at(&(struct place){.path = l->path}, a);
     struct sched *s = sched_new("core", FIBERS);
     for (int i = 0; i < FIBERS; i++)
         sched_spawn(s, write_for_ever, l);
@@ -82,8 +82,8 @@ TEST(what_was_acknowledged_before_a_kill_is_there_after_it)
         }
         close(fd[0]);
         waitpid(child, NULL, 0);
-        struct shop s = {.arena = arena_new(), .path = path};
-        s.store = open_at(path, s.arena);
+        struct shop s = {.arena = arena_new(), .place = {.path = path}};
+        s.store = open_at(&s.place, s.arena);
         check(n >= want);
         check_int(count_lost(&s, acks, n), 0);
         check_int(ask_afresh(&s, &count_items, NULL), ask_afresh(&s, &count_events, NULL));
@@ -114,8 +114,8 @@ fill(struct shop *s, const char *name, enum status *ret_commit, enum status *ret
 static void
 live_on_a_full_disk(void *path)
 {
-    struct shop s = {.arena = arena_new(), .path = path};
-    s.store = open_at(path, s.arena);
+    struct shop s = {.arena = arena_new(), .place = {.path = path}};
+    s.store = open_at(&s.place, s.arena);
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &(struct rlimit){1 << 20, RLIM_INFINITY});
     enum status commit, wait;

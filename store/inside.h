@@ -136,7 +136,8 @@ struct database {
     bool (*save)(struct tx *tx);
     bool (*release)(struct tx *tx);
     bool (*undo)(struct tx *tx); /* and release it */
-    const char *(*trouble)(struct store *store); /* what begin or save have failed by */
+    /* What begin or save have failed by, at most in a. */
+    const char *(*trouble)(struct store *store, struct arena *a);
     /* Waits until it is known what became of the statements so far.  NULL: it always is. */
     void (*settle)(struct tx *tx);
 

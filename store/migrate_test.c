@@ -10,32 +10,17 @@ static const char other[] =
     "CREATE TABLE audit_a (n BIGINT); CREATE INDEX audit_a_n ON audit_a (n)";
 
 static enum status
-try_open(const char *path, const struct migration *list, size_t n, struct arena *a,
+try_open(const struct place *p, const struct migration *list, size_t n, struct arena *a,
          const char **why)
 {
     struct store *store = NULL;
-    struct store_options o = {.path = path, .migrations = list, .n_migrations = n};
+    struct store_options o = {
+        .path = p->path, .schema = p->schema, .migrations = list, .n_migrations = n};
     *why = "";
     enum status st = store_open(&o, a, &store, why);
     if (st == OK)
         store_close(store);
     return st;
-}
-
-/* What one number a query gives; -1 if it fails. */
-static int64_t
-query(const char *path, const char *sql)
-{
-    sqlite3 *db;
-    sqlite3_stmt *stmt = NULL;
-    int64_t n = -1;
-    if (sqlite3_open(path, &db) == SQLITE_OK &&
-        sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK &&
-        sqlite3_step(stmt) == SQLITE_ROW)
-        n = sqlite3_column_int64(stmt, 0);
-    sqlite3_finalize(stmt);
-    sqlite3_close(db);
-    return n;
 }
 
 TEST(migrations_are_applied_once_in_the_order_of_their_numbers)
@@ -44,14 +29,14 @@ TEST(migrations_are_applied_once_in_the_order_of_their_numbers)
                                             {"audit", 1, "001_init", other},
                                             {"shop", 1, "001_init", one}};
     struct arena *a = arena_new();
-    char *path = arena_printf(a, "%s/m.db", test_dir());
+    struct place p = new_place(a);
     const char *why;
-    check_int(try_open(path, list + 2, 1, a, &why), OK);
-    check_int(query(path, "SELECT COUNT(*) FROM shop_a"), 1);
+    check_int(try_open(&p, list + 2, 1, a, &why), OK);
+    check_int(query(&p, "SELECT COUNT(*) FROM shop_a"), 1);
     for (int i = 0; i < 2; i++) {
-        check_int(try_open(path, list, 3, a, &why), OK);
-        check_int(query(path, "SELECT COUNT(*) * 10 + MAX(n) FROM shop_a"), 22);
-        check_int(query(path, "SELECT COUNT(*) FROM store_migration WHERE length(checksum) = 64"
+        check_int(try_open(&p, list, 3, a, &why), OK);
+        check_int(query(&p, "SELECT COUNT(*) * 10 + MAX(n) FROM shop_a"), 22);
+        check_int(query(&p, "SELECT COUNT(*) FROM store_migration WHERE length(checksum) = 64"
                               " AND applied_at_us > 1000000"),
                   3);
     }
@@ -75,42 +60,46 @@ TEST(what_does_not_fit_is_refused_by_name_and_nothing_is_changed)
          "migration shop 002_more was changed after it was applied"},
     };
     struct arena *a = arena_new();
-    char *path = arena_printf(a, "%s/m.db", test_dir());
+    struct place p = new_place(a);
     const char *why;
-    check_int(try_open(path, good, 2, a, &why), OK);
+    check_int(try_open(&p, good, 2, a, &why), OK);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        check_int(try_open(path, cases[i].list, cases[i].n, a, &why), FAILED_PRECONDITION);
+        check_int(try_open(&p, cases[i].list, cases[i].n, a, &why), FAILED_PRECONDITION);
         check_text(why, cases[i].words);
     }
-    check_int(try_open(path, good, 2, a, &why), OK);
+    check_int(try_open(&p, good, 2, a, &why), OK);
     /* Those of a service that does not run here are let be. */
     static const struct migration elsewhere[] = {{"audit", 1, "001_init", other}};
-    check_int(try_open(path, elsewhere, 1, a, &why), OK);
+    check_int(try_open(&p, elsewhere, 1, a, &why), OK);
     arena_free(a);
 }
 
 TEST(a_migration_that_fails_leaves_nothing_of_itself)
 {
-    static const struct {
+    const struct {
         const char *sql, *words;
     } cases[] = {
-        {"CREATE TABLE shop_b (n BIGINT); INSERT INTO shop_c VALUES (1)", "no such table: shop_c"},
+        {"CREATE TABLE shop_b (n BIGINT); INSERT INTO shop_c VALUES (1)",
+         on_postgres() ? "relation \"shop_c\" does not exist" : "no such table: shop_c"},
         {"CREATE TABLE shop_b (n BIGINT); CREATE TABLE audit_b (n BIGINT)",
          "migration shop 002_bad touches audit_b, which is not shop's own"},
         {"CREATE TABLE shop_b (n BIGINT); CREATE INDEX by_n ON shop_b (n)", "touches by_n"},
         {"CREATE TABLE shop_b (n BIGINT); SELEKT", "syntax error"},
     };
     struct arena *a = arena_new();
-    char *path = arena_printf(a, "%s/m.db", test_dir());
+    struct place p = new_place(a);
     const char *why;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct migration list[] = {{"shop", 1, "001_init", one},
                                    {"shop", 2, "002_bad", cases[i].sql}};
-        check_int(try_open(path, list, 2, a, &why), FAILED_PRECONDITION);
+        check_int(try_open(&p, list, 2, a, &why), FAILED_PRECONDITION);
         check(strstr(why, cases[i].words) != NULL);
         check(strstr(why, "shop 002_bad") != NULL);
-        check_int(query(path, "SELECT COUNT(*) FROM sqlite_schema WHERE name LIKE '%_b'"), 0);
-        check_int(query(path, "SELECT COUNT(*) FROM store_migration"), 1);
+        check_int(query(&p, on_postgres() ? "SELECT COUNT(*) FROM pg_class WHERE relname LIKE '%_b' AND"
+                                            " relnamespace = to_regnamespace(current_schema())"
+                                          : "SELECT COUNT(*) FROM sqlite_schema WHERE name LIKE '%_b'"),
+                  0);
+        check_int(query(&p, "SELECT COUNT(*) FROM store_migration"), 1);
     }
     arena_free(a);
 }
@@ -119,21 +108,30 @@ TEST(a_store_that_cannot_be_opened_says_why)
 {
     struct arena *a = arena_new();
     const char *why;
-    check_int(try_open(arena_printf(a, "%s/no/such/folder.db", test_dir()), NULL, 0, a, &why),
-              UNAVAILABLE);
+    struct place nowhere = {arena_printf(a, "%s/no/such/folder.db", test_dir()), NULL};
+    check_int(try_open(&nowhere, NULL, 0, a, &why), UNAVAILABLE);
     check(strstr(why, "unable to open") != NULL);
-    char *path = arena_printf(a, "%s/text.db", test_dir());
-    FILE *f = fopen(path, "w");
+    struct place text = {arena_printf(a, "%s/text.db", test_dir()), NULL};
+    FILE *f = fopen(text.path, "w");
     for (int i = 0; i < 1000; i++)
         fputs("this is no database\n", f);
     fclose(f);
-    check_int(try_open(path, NULL, 0, a, &why), UNAVAILABLE);
+    check_int(try_open(&text, NULL, 0, a, &why), UNAVAILABLE);
     check(strstr(why, "not a database") != NULL);
+    struct place away = {"postgresql://nobody@127.0.0.1:1/none", "shop"};
+    check_int(try_open(&away, NULL, 0, a, &why), UNAVAILABLE);
+    check(strstr(why, "Connection refused") != NULL);
+    away.schema = NULL;
+    check_int(try_open(&away, NULL, 0, a, &why), INVALID_ARGUMENT);
+    away.schema = "shop; DROP";
+    check_int(try_open(&away, NULL, 0, a, &why), INVALID_ARGUMENT);
     arena_free(a);
 }
 
 TEST(a_search_table_is_made_and_used_under_its_own_name)
 {
+    if (on_postgres())
+        return;
     static const struct migration list[] = {
         {"search", 1, "001_init", "CREATE VIRTUAL TABLE search_doc USING fts5(title)"}};
     static struct statement add = {"search", "add", "INSERT INTO search_doc VALUES (?1)", true, 0};
@@ -184,12 +182,12 @@ TEST(killed_at_any_moment_they_go_on_where_they_were)
 {
     struct arena *a = arena_new();
     make_large(a);
-    char *path = arena_printf(a, "%s/m.db", test_dir());
+    struct place p = new_place(a);
     const char *why;
     for (int i = 0; i < KILLS; i++) {
         pid_t child = fork();
         if (child == 0) {
-            try_open(path, large, LARGE, a, &why);
+            try_open(&p, large, LARGE, a, &why);
             _exit(0);
         }
         struct timespec t = {.tv_nsec = 400000 * (i + 1)};
@@ -197,9 +195,9 @@ TEST(killed_at_any_moment_they_go_on_where_they_were)
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);
     }
-    check_int(try_open(path, large, LARGE, a, &why), OK);
-    check_int(query(path, "SELECT COUNT(*) FROM store_migration"), LARGE);
+    check_int(try_open(&p, large, LARGE, a, &why), OK);
+    check_int(query(&p, "SELECT COUNT(*) FROM store_migration"), LARGE);
     for (int i = 0; i < LARGE; i++)
-        check_int(query(path, arena_printf(a, "SELECT COUNT(*) FROM shop_%d", i + 1)), 3000);
+        check_int(query(&p, arena_printf(a, "SELECT COUNT(*) FROM shop_%d", i + 1)), 3000);
     arena_free(a);
 }

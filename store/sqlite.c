@@ -91,8 +91,9 @@ undo(struct tx *tx)
 }
 
 static const char *
-trouble(struct store *store)
+trouble(struct store *store, struct arena *a)
 {
+    (void)a;
     return sqlite3_errmsg(sqlite_of(store)->writer.db);
 }
 

@@ -1,5 +1,11 @@
-/* What the tests of the store share: two services' tables, their statements, and short words. */
+/*
+ * What the tests of the store share: two services' tables, their statements, and short words.
+ *
+ * A test program runs on SQLite, and with SOUK_TEST_STORE=postgres on the server that
+ * SOUK_TEST_POSTGRES names: tools/test.py does both.
+ */
 #pragma once
+#include <libpq-fe.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,21 +48,78 @@ UNUSED static struct statement publish = {"bus", "publish",
 UNUSED static struct statement count_events = {"bus", "count_events",
                                                "SELECT COUNT(*) FROM bus_event", false, 0};
 
-/* A store with the two services' tables, in a folder of its own. */
+UNUSED static bool
+on_postgres(void)
+{
+    const char *which = getenv("SOUK_TEST_STORE");
+    return which && strcmp(which, "postgres") == 0;
+}
+
+/* Where a store stands: a file in a folder of its own, or a schema. */
+struct place {
+    const char *path, *schema;
+};
+
+UNUSED static struct place
+new_place(struct arena *a)
+{
+    static int n;
+    if (!on_postgres())
+        return (struct place){.path = arena_printf(a, "%s/shop.db", test_dir())};
+    const char *url = getenv("SOUK_TEST_POSTGRES");
+    if (!url) {
+        fprintf(stderr, "SOUK_TEST_POSTGRES is not set\n");
+        exit(2);
+    }
+    return (struct place){.path = url, .schema = arena_printf(a, "t%d_%d", getpid(), ++n)};
+}
+
+/* What one number a query gives; -1 if it fails.  Past the store. */
+UNUSED static int64_t
+query(const struct place *p, const char *sql)
+{
+    int64_t n = -1;
+    if (p->schema) {
+        PGconn *link = PQconnectdb(p->path);
+        char path[100];
+        snprintf(path, sizeof path, "SET search_path = %s", p->schema);
+        PQclear(PQexec(link, path));
+        PGresult *rows = PQexec(link, sql);
+        if (PQresultStatus(rows) == PGRES_TUPLES_OK && PQntuples(rows) == 1)
+            n = atoll(PQgetvalue(rows, 0, 0));
+        PQclear(rows);
+        PQfinish(link);
+        return n;
+    }
+    sqlite3 *db;
+    sqlite3_stmt *stmt = NULL;
+    if (sqlite3_open(p->path, &db) == SQLITE_OK &&
+        sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK &&
+        sqlite3_step(stmt) == SQLITE_ROW)
+        n = sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+    return n;
+}
+
+/* A store with the two services' tables, in a place of its own. */
 struct shop {
     struct arena *arena;
     struct tx_scope scope;
     struct store *store;
-    const char *path;
+    struct place place;
 };
 
 UNUSED static struct store *
-open_at(const char *path, struct arena *a)
+open_at(const struct place *p, struct arena *a)
 {
     struct store *store = NULL;
     const char *why = "";
-    const struct store_options o = {
-        .path = path, .number = 1, .migrations = schema, .n_migrations = 2};
+    const struct store_options o = {.path = p->path,
+                                    .schema = p->schema,
+                                    .number = 1,
+                                    .migrations = schema,
+                                    .n_migrations = 2};
     check_int(store_open(&o, a, &store, &why), OK);
     check_text(why, "");
     return store;
@@ -66,9 +129,9 @@ UNUSED static struct shop
 shop_open(void)
 {
     struct shop s = {.arena = arena_new()};
-    s.path = arena_printf(s.arena, "%s/shop.db", test_dir());
+    s.place = new_place(s.arena);
     s.scope.arena = s.arena;
-    s.store = open_at(s.path, s.arena);
+    s.store = open_at(&s.place, s.arena);
     return s;
 }
 

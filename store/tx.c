@@ -165,7 +165,7 @@ tx_prepare_to_run(struct tx *tx, const struct statement *s)
         tx->saved += good;
     }
     if (!good) {
-        tx_failed(tx, s, UNAVAILABLE, db->trouble(tx->store));
+        tx_failed(tx, s, UNAVAILABLE, db->trouble(tx->store, tx->scope->arena));
         if (tx->store->open)
             tx_lose(tx);
         return false;
