@@ -1,4 +1,4 @@
-"""All protos and schemas → tables.c: rpc lists, topics, message rules, migrations."""
+"""All protos and schemas → tables.c: rpc lists, topics, message rules, migrations; and services.gen.h."""
 import re
 
 from gen_api import reason_name
@@ -19,6 +19,13 @@ def tables_c(protos):
     out += ['\n', *rpc_lists(files), '\n', *reasons(files), '\n', *topics(files), '\n', *message_rules(files), '\n',
             migration_table(migrations)]
     return ''.join(out)
+
+
+def services_h(protos):
+    protos.problems.check()
+    return ('/* GENERATED from all protos by tools/gen_tables.py.  Do not edit. */\n#pragma once\n'
+            '#include "kit/kit.h"\n\n' +
+            ''.join(f'extern const struct service {f.service}_service;\n' for f in protos.asked if f.service_name))
 
 
 def rpc_lists(files):
