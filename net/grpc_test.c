@@ -157,9 +157,9 @@ TEST(a_call_ends_at_its_deadline_whatever_the_peer_does)
     check(env.mono_us() >= in.deadline_us);
     in.deadline_us = env.mono_us() - 1;
     check_int(grpc_unary(p.channel, p.arena, &in, &out), DEADLINE_EXCEEDED);
-    until(n_held(&p) == 1);
+    until(calls_held(&p) == 1);
     until(grpc_cancelled(p.held[0])); /* by us, or by its own clock */
-    release_held(&p);
+    release_calls(&p);
     check_int(ask(&p, "/t.T/Echo", "still there", &out), OK);
     place_end(&p);
 }
