@@ -15,6 +15,7 @@ enum {
     HEADER_BYTES_COUNTED_MAX = 64 << 10, /* beyond, the stream is reset */
     PATH_BYTES_MAX = 512,
     UNFINISHED_BYTES_MAX = 32 << 20, /* of a connection's messages that are not yet whole */
+    UNREAD_BYTES_MAX = 64 << 20,     /* of its answers that the peer has not taken */
     FIELDS_MAX = GRPC_METADATA_MAX + 4,
 };
 
@@ -106,6 +107,16 @@ release(struct grpc_call *call)
 {
     call->conn->http2->bodies_bytes -= call->counted;
     call->counted = 0;
+}
+
+/* Keeps the session's sum; true if it is too much. */
+static bool
+weigh(struct grpc_call *call, size_t waits)
+{
+    struct http2 *h = call->conn->http2;
+    h->out_bytes += waits - call->weighed;
+    call->weighed = waits;
+    return h->out_bytes > UNREAD_BYTES_MAX;
 }
 
 /* ---- in -------------------------------------------------------------------------------------- */
@@ -377,6 +388,7 @@ on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error, voi
         return 0;
     nghttp2_session_set_stream_user_data(session, stream_id, NULL);
     release(call);
+    weigh(call, 0);
     grpc_call_lose(call);
     http2_stream_ended(c);
     return 0;
@@ -415,6 +427,15 @@ add_end(const struct grpc_ending *end, nghttp2_nv *nv)
     return n + add_pairs(nv + n, end->trailers, end->n);
 }
 
+static size_t
+n_waits(struct grpc_call *call)
+{
+    pthread_mutex_lock(&call->loop->lock);
+    size_t n = call->out.bytes;
+    pthread_mutex_unlock(&call->loop->lock);
+    return n;
+}
+
 static void
 begin(struct grpc_call *call)
 {
@@ -451,6 +472,7 @@ read_out(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t room,
     }
     pthread_mutex_unlock(&call->loop->lock);
     call->sent_us = 0;
+    weigh(call, left);
     if (left > 0 || !(call->done || call->finished))
         return n > 0 ? (ssize_t)n : NGHTTP2_ERR_DEFERRED;
     nghttp2_nv nv[FIELDS_MAX];
@@ -467,6 +489,7 @@ drop_out(struct grpc_call *call)
     pthread_mutex_lock(&call->loop->lock);
     chunks_free(&call->out);
     pthread_mutex_unlock(&call->loop->lock);
+    weigh(call, 0);
 }
 
 void
@@ -505,6 +528,23 @@ credit(struct grpc_call *call)
     http2_touch(call->conn);
 }
 
+/* The peer does not read what it asks for. */
+static void
+too_much_unread(struct grpc_call *call)
+{
+    drop_out(call);
+    if (!call->done)
+        mark_gone(call);
+    if (call->begun) {
+        reset(call, NGHTTP2_ENHANCE_YOUR_CALM);
+        return;
+    }
+    call->end =
+        (struct grpc_ending){RESOURCE_EXHAUSTED, "too many answers wait to be read", NULL, 0};
+    end_at_once(call, NULL, 0);
+    http2_touch(call->conn);
+}
+
 void
 grpc_call_listen(struct teller *t, unsigned told)
 {
@@ -528,6 +568,10 @@ grpc_call_listen(struct teller *t, unsigned told)
         alarm_clear(call->loop, &call->deadline);
         call->end = call->said;
     }
+    if ((told & GRPC_TOLD_OUT) && weigh(call, n_waits(call))) {
+        too_much_unread(call);
+        return;
+    }
     if (call->begun)
         nghttp2_session_resume_data(call->conn->http2->session, call->stream_id);
     else if (call->done && !call->spoke && call->end.st != OK)
@@ -543,9 +587,7 @@ grpc_call_listen(struct teller *t, unsigned told)
 static bool
 stalled(struct grpc_call *call, int64_t now_us)
 {
-    pthread_mutex_lock(&call->loop->lock);
-    bool waits = call->out.bytes > 0;
-    pthread_mutex_unlock(&call->loop->lock);
+    bool waits = n_waits(call) > 0;
     if (!waits)
         call->sent_us = 0;
     else if (call->sent_us == 0)

@@ -58,6 +58,7 @@ struct grpc_call {
     bool begun;      /* its headers are submitted */
     bool finished;   /* so is its end */
     int64_t sent_us; /* since when bytes wait for the peer, or 0 */
+    size_t weighed;  /* in the session's sum of what the peer has not taken */
     size_t withheld; /* of the peer's credit, while too much of what it sent waits */
     struct grpc_ending end;
 

@@ -3,7 +3,7 @@
  *
  * /t.T/Echo    answers the message, on the loop's thread
  * /t.T/Thread  the same from another thread
- * /t.T/Hold    is answered with "held" when the test calls release_held()
+ * /t.T/Hold    is answered with "held" when the test calls release_calls()
  * /t.T/Wait    from another thread, until the call is cancelled; then it counts it
  * /t.T/Fail    ends with the status that the first byte is, and the rest as its message
  * /t.T/Pairs   gives the metadata back, in the head and in the trailers
@@ -210,7 +210,7 @@ place_begin(struct place *p, struct grpc_server_options server, struct grpc_chan
 }
 
 static inline void
-release_held(struct place *p)
+release_calls(struct place *p)
 {
     pthread_mutex_lock(&p->lock);
     for (size_t i = 0; i < p->n_held; i++)
@@ -220,7 +220,7 @@ release_held(struct place *p)
 }
 
 static inline size_t
-n_held(struct place *p)
+calls_held(struct place *p)
 {
     pthread_mutex_lock(&p->lock);
     size_t n = p->n_held;
@@ -240,7 +240,7 @@ static inline void
 place_end(struct place *p)
 {
     grpc_channel_free(p->channel);
-    release_held(p);
+    release_calls(p);
     until(atomic_load(&p->n_threads) == 0);
     loop_free(p->loop);
     arena_free(p->arena);

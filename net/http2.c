@@ -118,10 +118,6 @@ http2_flush(struct conn *c)
 {
     struct http2 *h = c->http2;
     while (c->phase < CONN_LINGER && conn_waiting(c) == 0) {
-        if (h->must_calm && !h->calmed) {
-            h->calmed = true;
-            nghttp2_session_terminate_session(h->session, NGHTTP2_ENHANCE_YOUR_CALM);
-        }
         ssize_t n = gather(h, c->loop->out);
         if (n < 0)
             conn_close(c);
@@ -230,6 +226,8 @@ count(struct http2 *h, struct bucket *b, int64_t burst, int64_t per_second)
         b->left = full;
     b->seen_us = now_us;
     b->left -= SECOND_US;
-    if (b->left < 0)
-        h->must_calm = true;
+    if (b->left >= 0 || h->calmed)
+        return;
+    h->calmed = true; /* what else it has sent is not looked at */
+    nghttp2_session_terminate_session(h->session, NGHTTP2_ENHANCE_YOUR_CALM);
 }

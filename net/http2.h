@@ -21,8 +21,9 @@ struct http2 {
     struct bucket resets; /* streams reset by the peer, or by us for its mistakes */
     struct bucket frames; /* that carry nothing */
     size_t bodies_bytes;  /* of requests that are not yet whole */
+    size_t out_bytes;     /* of gRPC's answers that the peer has not taken */
     size_t n_streams;
-    bool must_calm, calmed; /* it asks too much: we say so and leave */
+    bool calmed; /* it asks too much: we have said so and leave */
     bool gone_away;
 };
 
