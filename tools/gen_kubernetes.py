@@ -337,6 +337,7 @@ def files(shape):
         made['sandbox.yaml'] = yaml_text('The sandbox payment provider; a shop that takes money leaves it out.',
                                          *sandbox(shape))
     resources = list(made)
+    made['kube.conf'] = conf(shape)
     made['kustomization.yaml'] = yaml_text(
         'kubectl apply -k deploy/kubernetes; the Secrets first (deploy/README.md).',
         {'apiVersion': 'kustomize.config.k8s.io/v1beta1', 'kind': 'Kustomization', 'resources': resources,
