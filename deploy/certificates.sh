@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes an authority and a certificate for each process of a topology, as its line `tls FOLDER` reads them:
-# authorities.pem, and NAME.pem and NAME.key.  What is there stays: run again, it makes what is missing.
+# authorities.pem, and NAME.pem and NAME.key; and in FOLDER/identity what its line `identity FOLDER` reads: the key
+# that the gateway signs callers with.  What is there stays: run again, it makes what is missing.
 #     deploy/certificates.sh FOLDER [TOPOLOGY]        TOPOLOGY: deploy/many.conf unless another is given
 # The authority's key, authority.key, belongs to whoever makes certificates, and into no container.
 set -eu
@@ -35,6 +36,21 @@ issue() {
     rm "$folder/$1.extensions"
     mv "$folder/$1.pem.new" "$folder/$1.pem"
 }
+
+# The raw 32 bytes stand at the end of an Ed25519 key's DER, secret and public alike.
+raw() {
+    tail -c 32 | basenc --base64url --wrap=0 | tr -d =
+    echo
+}
+
+# A new key beside the old one's public half, so that both are believed while the gateways change over.
+if [ ! -f "$folder/identity/gateway.key" ]; then
+    mkdir -p "$folder/identity"
+    openssl genpkey -algorithm ed25519 -outform DER -out "$folder/identity/new"
+    openssl pkey -inform DER -in "$folder/identity/new" -pubout -outform DER | raw >>"$folder/identity/gateway.pub"
+    raw <"$folder/identity/new" >"$folder/identity/gateway.key"
+    rm "$folder/identity/new"
+fi
 
 # "process NAME SERVICES ADDRESS …": ADDRESS is HOST:PORT.
 sed 's/#.*//' "$topology" | while read -r word name _ address _; do

@@ -89,12 +89,33 @@ def volumes(shape, p):
     made = [{'name': 'data', 'emptyDir': {'sizeLimit': shape.facts['scratch']}},
             {'name': 'topology', 'configMap': {'name': 'souk-topology'}},
             {'name': 'tls', 'secret': {'secretName': f'souk-tls-{p.name}', 'defaultMode': 0o440}},
-            {'name': 'identity', 'secret': {'secretName': 'souk-identity' if shape.is_front(p)
-                                            else 'souk-identity-public', 'defaultMode': 0o440}}]
+            *identity(shape, p)]
     shared = shape.fact(p, 'shares', None)
     if shared:
         made.append({'name': shared, 'persistentVolumeClaim': {'claimName': f'{p.name}-{shared}'}})
     return made
+
+
+def identity(shape, p):
+    """What the gateway signs callers with, for it alone; what the others know its signature by."""
+    if not shape.is_front(p):
+        return [{'name': 'identity', 'secret': {'secretName': 'souk-identity-public', 'defaultMode': 0o440}}]
+    return [{'name': 'identity', 'emptyDir': {'medium': 'Memory', 'sizeLimit': '1Mi'}},
+            {'name': 'identity-secret', 'secret': {'secretName': 'souk-identity', 'defaultMode': 0o440}}]
+
+
+def owns_identity(shape):
+    """A Secret's files are root's and readable by the group; the key must be ours, and for nobody else to read."""
+    command = ['install', '-m', '0600', '-t', IDENTITY, '/run/souk/secret/gateway.key', '/run/souk/secret/gateway.pub']
+    return {**souk_container(shape, 'identity', command=command),
+            'volumeMounts': [{'name': 'identity', 'mountPath': IDENTITY},
+                             {'name': 'identity-secret', 'mountPath': '/run/souk/secret', 'readOnly': True}]}
+
+
+def before(shape, p):
+    made = ([owns_folder(shape, p)] if shape.fact(p, 'shares', None) else []) + \
+        ([owns_identity(shape)] if shape.is_front(p) else [])
+    return {'initContainers': made} if made else {}
 
 
 def owns_folder(shape, p):
@@ -133,8 +154,7 @@ def scraped(shape, p):
 def deployment(shape, p):
     single = shape.fact(p, 'single', False)
     pod = {**pod_base(shape, p.name), 'terminationGracePeriodSeconds': grace_s(shape),
-           **({'initContainers': [owns_folder(shape, p)]} if shape.fact(p, 'shares', None) else {}),
-           'containers': [container(shape, p)], 'volumes': volumes(shape, p)}
+           **before(shape, p), 'containers': [container(shape, p)], 'volumes': volumes(shape, p)}
     rolling = {'type': 'RollingUpdate', 'rollingUpdate': {'maxUnavailable': 0, 'maxSurge': 1}}
     return {'apiVersion': 'apps/v1', 'kind': 'Deployment', 'metadata': meta(shape, p.name, p.name),
             'spec': {**({'replicas': 1} if single else {}),     # else the autoscaler's to say

@@ -8,11 +8,13 @@
 #include <unistd.h>
 
 #include "auth/key_file.h"
+#include "base/env.h"
 #include "base/text.h"
 #include "base/time.h"
 
 static const char prefix[] = "auth-es256-", suffix[] = ".json";
 
+static void take_over(struct keyring *ring, const struct keyring *fresh);
 static enum status read_ring(struct keyring *out, struct arena *a, const char *dir,
                              const char **why);
 static enum status add_key(struct keyring *out, struct arena *a, const char *dir,
@@ -39,11 +41,34 @@ keyring_tend(struct keyring *ring, struct arena *a, const char *dir, int64_t now
             return st;
         qsort(fresh->keys, fresh->n, sizeof fresh->keys[0], newest_first);
     }
+    take_over(ring, fresh);
+    return OK;
+}
+
+bool
+keyring_reread(struct keyring *ring, struct arena *a, const char *dir)
+{
+    int64_t now_us = env.mono_us();
+    spin_lock(&ring->lock);
+    bool due = ring->read_us == 0 || now_us - ring->read_us >= SECOND_US;
+    if (due)
+        ring->read_us = now_us;
+    spin_unlock(&ring->lock);
+    const char *why;
+    struct keyring *fresh = arena_alloc(a, sizeof *fresh);
+    if (!due || read_ring(fresh, a, dir, &why) || fresh->n == 0)
+        return false;
+    take_over(ring, fresh);
+    return true;
+}
+
+static void
+take_over(struct keyring *ring, const struct keyring *fresh)
+{
     spin_lock(&ring->lock);
     ring->n = fresh->n;
     memcpy(ring->keys, fresh->keys, sizeof ring->keys);
     spin_unlock(&ring->lock);
-    return OK;
 }
 
 void

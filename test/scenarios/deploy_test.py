@@ -1,4 +1,5 @@
 """deploy/ says what the program and the services' tables say: files, networks, packages, metrics, certificates."""
+import base64
 import copy
 import json
 import re
@@ -395,6 +396,23 @@ class Deploy(unittest.TestCase):
             before = Path(folder, 'orders.pem').read_bytes()
             again = run(DEPLOY / 'certificates.sh', folder, DEPLOY / 'kubernetes/kube.conf', check=True).stdout
             self.assertEqual((again, Path(folder, 'orders.pem').read_bytes()), ('', before))
+
+    def test_the_gateways_key_and_its_public_half_belong_together(self):
+        with tempfile.TemporaryDirectory() as folder:
+            run(DEPLOY / 'certificates.sh', folder, check=True)
+            seed, public = ((Path(folder, 'identity', n)).read_text() for n in ('gateway.key', 'gateway.pub'))
+
+            def raw(text):
+                return base64.urlsafe_b64decode(text.strip() + '=')
+            self.assertEqual((len(raw(seed)), len(raw(public))), (32, 32))
+            der = bytes.fromhex('302e020100300506032b657004220420') + raw(seed)    # RFC 8410, section 7
+            made = subprocess.run(['openssl', 'pkey', '-inform', 'DER', '-pubout', '-outform', 'DER'], input=der,
+                                  check=True, capture_output=True).stdout
+            self.assertEqual(made[-32:], raw(public))
+            Path(folder, 'identity/gateway.key').unlink()
+            run(DEPLOY / 'certificates.sh', folder, check=True)
+            self.assertEqual(Path(folder, 'identity/gateway.pub').read_text().splitlines()[0], public.strip())
+            self.assertEqual(len(Path(folder, 'identity/gateway.pub').read_text().splitlines()), 2)
 
     def test_health_asks_whether_it_is_ready(self):
         souk = Souk(start=False)
