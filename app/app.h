@@ -31,7 +31,7 @@ struct command {
     const char *usage;   /* what stands behind the name */
     const char *purpose; /* one line */
     const char *example;
-    const char *flags; /* those it takes besides --data and --help: letters of d(emo) l(isten) f(ollow) n s(andbox) */
+    const char *flags; /* those it takes besides --data and --help: letters of d(emo) l(isten) f(ollow) j(son) n s(andbox) */
     size_t words_min, words_max;
     int (*run)(const struct options *options); /* gives the exit code: 0, 1 failed, 2 wrong usage */
 };
@@ -44,6 +44,7 @@ int command_export(const struct options *options);
 int command_journal(const struct options *options);
 int command_deadletters(const struct options *options);
 int command_map(const struct options *options);
+int command_health(const struct options *options);
 int command_check_config(const struct options *options);
 
 /* Before any thread starts: SIGTERM and SIGINT are for wait_for_end alone, SIGPIPE for nobody. */
@@ -69,5 +70,6 @@ void monitor_handle(void *node, struct http_exchange *x, const struct http_reque
 /* A gateway with the limits that the settings say. */
 struct gateway *make_gateway(struct node *node);
 
-/* The wiring as Markdown: docs/MAP.md. */
+/* The wiring as Markdown: docs/MAP.md; and the same as JSON, for tools. */
 char *map_text(struct arena *a);
+char *map_json(struct arena *a);

@@ -30,8 +30,11 @@ static const struct command commands[] = {
     {"deadletters", "list|show ID|redrive ID [--data DIR]",
      "events that a subscriber could not take", "souk deadletters list", "", 1, 2,
      command_deadletters},
-    {"map", "[--data DIR]", "print who serves, calls, publishes and subscribes to what", "souk map", "", 0, 0,
-     command_map},
+    {"map", "[--json] [--data DIR]", "print who serves, calls, publishes and subscribes to what", "souk map", "j",
+     0, 0, command_map},
+    {"health", "[ADDR:PORT] [--data DIR]",
+     "ask a Souk whether it is ready, at ADDR:PORT or at the setting listen; ends with 0 if it is",
+     "souk health 127.0.0.1:8080", "", 0, 1, command_health},
     {"check-config", "[--data DIR]", "check souk.conf and the environment; print every setting",
      "SOUK_CURRENCY=USD souk check-config", "", 0, 0, command_check_config},
 };
@@ -74,6 +77,8 @@ print_command_help(const struct command *c)
              "  --instance N        which of its addresses it listens at (1)");
     if (strstr(c->usage, "--data"))
         puts("  --topology FILE     which services run in which process; $SOUK_TOPOLOGY when left out");
+    if (strchr(c->flags, 'j'))
+        puts("  --json              for programs instead of people");
     if (strstr(c->usage, "--data"))
         puts("  --data DIR          the data folder; souk-data, or $SOUK_DATA, when left out");
     printf("\nexample: %s\n", c->example);
@@ -133,6 +138,8 @@ read_flag(struct options *o, char **argv, int argc, int *i)
         return o->demo = true;
     if (strcmp(flag, "--follow") == 0 && strchr(takes, 'f'))
         return o->follow = true;
+    if (strcmp(flag, "--json") == 0 && strchr(takes, 'j'))
+        return o->json = true;
     if (strchr(takes, 's') && (strcmp(flag, "--callback") == 0 || strcmp(flag, "--secret") == 0 ||
                                strcmp(flag, "--faults") == 0 || strcmp(flag, "--latency-ms") == 0))
         return read_sandbox_flag(o, argv, argc, i);

@@ -54,6 +54,8 @@ def jobs(everything):
     if everything:
         yield 'payments-2000', ['/usr/bin/python3', str(ROOT / 'test/scenarios/payments_test.py'), 'Faulty'], \
             {**env, 'SOUK_PAYMENTS': '2000'}
+        yield 'manifests', [str(ROOT / 'test/manifests/manifests.py')], {}
+        yield 'image', [str(ROOT / 'deploy/rootfs.py'), str(ROOT / 'build/souk')], {}
         yield 'faults', [str(ROOT / 'test/faults/faults.py'), '--kills', '50'], {}
 
 

@@ -109,6 +109,16 @@ auth_get_keys(struct request *rq, const GetKeysRequest *in, GetKeysResponse *out
     return OK;
 }
 
+/* A key that is not known may be another replica's, who shares the folder. */
+static bool
+find_key(struct request *rq, const char *id, struct token_key *ret)
+{
+    struct keyring *keys = &auth_state_of(rq)->keys;
+    return keyring_find(keys, id, ret) ||
+           (!text_empty(id) && keyring_reread(keys, rq->arena, node_data_dir(rq->node)) &&
+            keyring_find(keys, id, ret));
+}
+
 enum status
 auth_verify_token(struct request *rq, const VerifyTokenRequest *in, VerifiedToken *out)
 {
@@ -117,7 +127,7 @@ auth_verify_token(struct request *rq, const VerifyTokenRequest *in, VerifiedToke
     uint64_t generation;
     if (!verified_find(&state->verified, rq->arena, in->token, rq->now_us, &claims, &generation)) {
         struct token_key key;
-        if (!keyring_find(&state->keys, token_key_id(rq->arena, in->token), &key) ||
+        if (!find_key(rq, token_key_id(rq->arena, in->token), &key) ||
             !token_verify(rq->arena, &key, in->token, rq->now_us, &claims))
             return fail(rq, &AUTH_BAD_TOKEN, "the access token is not valid");
         enum status st = session_checked(rq, &claims);

@@ -19,6 +19,7 @@ struct ring_key {
 
 struct keyring {
     struct spin lock;
+    int64_t read_us; /* when keyring_reread read last, on env.mono_us's clock */
     size_t n;
     struct ring_key keys[KEYRING_MAX]; /* newest first */
 };
@@ -35,5 +36,8 @@ enum status keyring_tend(struct keyring *ring, struct arena *a, const char *dir,
 void keyring_newest(struct keyring *ring, struct token_key *ret);
 /* False if there is no key of this id. */
 bool keyring_find(struct keyring *ring, const char *id, struct token_key *ret);
+/* Another process that shares dir may have made a key since: reads the keys anew, at most once a second.  True if
+ * it did; a folder that cannot be read leaves the ring as it was. */
+bool keyring_reread(struct keyring *ring, struct arena *a, const char *dir);
 /* The public keys as a JWK Set (RFC 7517). */
 const char *keyring_set(struct keyring *ring, struct arena *a);
