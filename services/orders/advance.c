@@ -33,6 +33,7 @@ static enum status price_and_reserve(struct request *rq, const struct checkout *
                                      PriceLinesResponse **ret_priced, Reservation **ret);
 static enum status check_shown(struct request *rq, const PlaceOrderRequest *in,
                                const PriceLinesResponse *priced);
+static bool reserves(const Reservation *reservation, Line *const *lines, size_t n);
 static Order *make_order(struct request *rq, const struct checkout *c,
                          const PriceLinesResponse *priced, const Reservation *reservation);
 static enum status store_order(struct request *rq, const struct checkout *c, const Order *order,
@@ -104,6 +105,9 @@ record(struct request *rq, struct checkout *c)
                         "the stock of this checkout is reserved no longer: check out again");
         return st;
     }
+    if (!reserves(reservation, c->asked->lines, c->asked->n_lines))
+        return fail(rq, &ORDERS_CART_CHANGED,
+                    "what is reserved for this checkout are other lines: check out again");
     Order *order = make_order(rq, c, priced, reservation);
     st = store_order(rq, c, order, reservation->reservation_id);
     if (st == ALREADY_EXISTS) /* a twin of this call won the race: its order is ours */
@@ -161,6 +165,22 @@ check_shown(struct request *rq, const PlaceOrderRequest *in, const PriceLinesRes
                     "%s does not cost what was shown", now->sku);
     }
     return same ? OK : fail(rq, &ORDERS_CART_CHANGED, "the prices are not those that were shown");
+}
+
+/* An earlier try may have reserved what its cart showed then: no order is made of anything else, for
+ * what is reserved is what will be sold. */
+static bool
+reserves(const Reservation *reservation, Line *const *lines, size_t n)
+{
+    bool same = reservation->n_lines == n;
+    for (size_t i = 0; same && i < n; i++) {
+        const char *thing = text_empty(lines[i]->sku) ? lines[i]->ticket_type_id : lines[i]->sku;
+        same = false;
+        for (size_t j = 0; j < n && !same; j++)
+            same = text_equal(reservation->lines[j]->sku, thing) &&
+                   reservation->lines[j]->quantity == lines[i]->quantity;
+    }
+    return same;
 }
 
 /* The order as its row will be, so that the answer needs no reading. */
