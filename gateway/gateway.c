@@ -90,7 +90,7 @@ gateway_new(struct node *node, struct gateway_options options)
     g->node = node;
     g->core = node_sched(node, gateway_service.name);
     g->routes = routes_new(g->arena, served_lists(g));
-    g->keys = keys_new(g->arena);
+    g->keys = keys_new(g->arena, keys_owner(g->arena, node_data_dir(node)));
     g->options = options;
     if (!options.requests_max)
         g->options.requests_max = REQUESTS_MAX;
