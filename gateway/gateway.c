@@ -303,7 +303,7 @@ serve_kept(struct visit *v)
         else
             st = node_serve_unsettled(rq, route->rpc, v->message, &v->out);
         if (st == OK)
-            answer_message(&v->answer, rq, route, v->out, v->in);
+            answer_message(&v->answer, rq, route, v->out);
     }
     if (st)
         answer_problem(&v->answer, rq, st);
@@ -409,7 +409,7 @@ answer_outcome(struct visit *v, enum status st)
     if (st)
         answer_problem(&v->answer, &v->rq, st);
     else
-        answer_message(&v->answer, &v->rq, v->match.route, v->out, v->in);
+        answer_message(&v->answer, &v->rq, v->match.route, v->out);
     if (v->answer.status == 429 && v->allowance.counted)
         v->answer.retry_after_s = v->allowance.reset_s;
     finish(v, v->match.route ? v->match.route->name : "unrouted", st);

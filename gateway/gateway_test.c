@@ -763,9 +763,10 @@ TEST(versions_are_asked_for_and_told_in_headers)
     struct http_answer answer = ask("GET", "/v1/products/prd_1", "", NULL);
     check_int(answer.status, 200);
     check_text(header_of(answer, "etag"), "\"7\"");
+    /* Stock, roles and refused lines change without a version: the tag is for If-Match alone. */
     answer = ask("GET", "/v1/products/prd_1", "if-none-match: \"7\"", NULL);
-    check_int(answer.status, 304);
-    check_int((long long)answer.body_n, 0);
+    check_int(answer.status, 200);
+    check_text(member(answer, "id"), "prd_1");
     static const struct {
         const char *if_match;
         int status;
