@@ -164,5 +164,4 @@ const struct service gateway_service = {
                    {subscribe(auth_checkout_failed, streams_on_auth_checkout_failed),
                     .broadcast = true, .wants = streams_want}},
     .jobs = {{"forget_keys", keys_forget, MINUTE_US}},
-    .start = keys_start,
 };

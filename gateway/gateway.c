@@ -92,7 +92,7 @@ gateway_new(struct node *node, struct gateway_options options)
     g->node = node;
     g->core = node_sched(node, gateway_service.name);
     g->routes = routes_new(g->arena, served_lists(g));
-    g->keys = keys_new(g->arena);
+    g->keys = keys_new(g->arena, keys_owner(g->arena, node_data_dir(node)));
     g->options = options;
     if (!options.requests_max)
         g->options.requests_max = REQUESTS_MAX;
@@ -332,7 +332,7 @@ serve_kept(struct visit *v)
         else
             st = node_serve_unsettled(rq, route->rpc, v->message, &v->out);
         if (st == OK)
-            answer_message(&v->answer, rq, route, v->out, v->in);
+            answer_message(&v->answer, rq, route, v->out);
     }
     if (st)
         answer_problem(&v->answer, rq, st);
@@ -438,7 +438,7 @@ answer_outcome(struct visit *v, enum status st)
     if (st)
         answer_problem(&v->answer, &v->rq, st);
     else
-        answer_message(&v->answer, &v->rq, v->match.route, v->out, v->in);
+        answer_message(&v->answer, &v->rq, v->match.route, v->out);
     if (v->answer.status == 429 && v->allowance.counted)
         v->answer.retry_after_s = v->allowance.reset_s;
     finish(v, v->match.route ? v->match.route->name : "unrouted", st);

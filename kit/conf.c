@@ -11,7 +11,16 @@
 
 enum { LINE_CHARS_MAX = 1000 };
 
-enum kind { KIND_TEXT, KIND_INT, KIND_BOOL, KIND_CURRENCY, KIND_LOG, KIND_SECRET, KIND_URL };
+enum kind {
+    KIND_TEXT,
+    KIND_INT,
+    KIND_BOOL,
+    KIND_CURRENCY,
+    KIND_LOG,
+    KIND_SECRET,
+    KIND_URL,
+    KIND_KEYS,
+};
 
 struct setting {
     const char *name, *initial;
@@ -28,6 +37,8 @@ static const struct setting settings[] = {
     {"tls_key", "", KIND_TEXT, 0, 0, "PEM file of the certificate's key"},
     {"currency", "EUR", KIND_CURRENCY, 0, 0, "ISO 4217 code of the shop's prices"},
     {"log", "text", KIND_LOG, 0, 0, "one line a request on stderr: text, json or off"},
+    {"auth_keys", "files", KIND_KEYS, 0, 0,
+     "where keys stand: files of DIR/keys; or store, which several processes of auth share"},
     {"signup", "on", KIND_BOOL, 0, 0, "whether customers may make accounts: on or off"},
     {"shipping_methods", "Standard:0:3", KIND_TEXT, 0, 0,
      "how goods are sent: name:price:days, ..., as in Standard:0:3, Express:9.90:1"},
@@ -193,6 +204,10 @@ fault_of(const struct setting *s, const char *value, struct arena *a)
         if (strcmp(value, "text") == 0 || strcmp(value, "json") == 0 || strcmp(value, "off") == 0)
             return NULL;
         return arena_printf(a, "\"%s\" is none of text, json and off", value);
+    case KIND_KEYS:
+        if (strcmp(value, "files") == 0 || strcmp(value, "store") == 0)
+            return NULL;
+        return arena_printf(a, "\"%s\" is neither files nor store", value);
     }
     return NULL;
 }

@@ -88,11 +88,21 @@ job_turn(struct job_run *run)
     return !stop;
 }
 
-/* Of several processes with this service one does its jobs; what it keeps in memory it tells itself. */
+static bool
+runs_everywhere(const struct job_run *run)
+{
+    const char *const *names = run->unit->service->everywhere;
+    for (; names && *names; names++)
+        if (strcmp(*names, run->job->name) == 0)
+            return true;
+    return false;
+}
+
+/* Of several processes with this service one does its jobs, but for those about its own memory. */
 static void
 job_once(struct job_run *run)
 {
-    if (run->job != &report_grants && !store_leads(run->unit->store, "jobs"))
+    if (run->job != &report_grants && !runs_everywhere(run) && !store_leads(run->unit->store, "jobs"))
         return;
     struct arena *arena = arena_new();
     struct request rq;

@@ -243,6 +243,9 @@ struct service {
     /* Hears every event, in order (audit).  event is the raw envelope. */
     enum status (*hears_all)(struct request *rq, struct tx *tx, const struct event *event);
     struct job jobs[JOBS_MAX];
+    /* Those of its jobs that are about what is in memory: they run in each process that serves it, the
+     * others only in the one that leads its store.  NULL-terminated, or NULL. */
+    const char *const *everywhere;
     /* Once at start, after migrations and before anything is served. */
     enum status (*start)(struct request *rq);
     const char *const *projections; /* tables that replay rebuilds; NULL-terminated, or NULL */

@@ -15,7 +15,6 @@
 #include "authz.api.h"
 #include "base/env.h"
 #include "base/hash.h"
-#include "kit/key_file.h"
 
 enum { DELAYED_FAILURES_MIN = 3 }; /* from here on a no takes longer each time */
 #define GUEST_TOKEN_LIFE_US (90 * DAY_US)
@@ -109,16 +108,6 @@ auth_get_keys(struct request *rq, const GetKeysRequest *in, GetKeysResponse *out
     return OK;
 }
 
-/* A key that is not known may be another replica's, who shares the folder. */
-static bool
-find_key(struct request *rq, const char *id, struct token_key *ret)
-{
-    struct keyring *keys = &auth_state_of(rq)->keys;
-    return keyring_find(keys, id, ret) ||
-           (!text_empty(id) && keyring_reread(keys, rq->arena, node_data_dir(rq->node)) &&
-            keyring_find(keys, id, ret));
-}
-
 enum status
 auth_verify_token(struct request *rq, const VerifyTokenRequest *in, VerifiedToken *out)
 {
@@ -127,7 +116,7 @@ auth_verify_token(struct request *rq, const VerifyTokenRequest *in, VerifiedToke
     uint64_t generation;
     if (!verified_find(&state->verified, rq->arena, in->token, rq->now_us, &claims, &generation)) {
         struct token_key key;
-        if (!find_key(rq, token_key_id(rq->arena, in->token), &key) ||
+        if (!keyring_find(&state->keys, token_key_id(rq->arena, in->token), &key) ||
             !token_verify(rq->arena, &key, in->token, rq->now_us, &claims))
             return fail(rq, &AUTH_BAD_TOKEN, "the access token is not valid");
         enum status st = session_checked(rq, &claims);
@@ -148,7 +137,7 @@ auth_issue_guest_token(struct request *rq, const IssueGuestTokenRequest *in,
     if (text_empty(in->order_id))
         return fail_status(rq, INVALID_ARGUMENT, "a guest's token is for an order");
     struct token_key key;
-    keyring_newest(&auth_state_of(rq)->keys, &key);
+    keyring_signer(&auth_state_of(rq)->keys, &key);
     out->token = token_sign(rq->arena, &key,
                             &(struct token_claims){
                                 .order_id = in->order_id,
@@ -175,13 +164,14 @@ make_identifier_key(struct arena *a)
     return hex_encode(a, key, sizeof key);
 }
 
-/* The job that gives an old key a successor. */
+/* The job that gives an old key a successor, and learns of those that another process made. */
 static enum status
 tend_keys(struct request *rq)
 {
     const char *why;
-    enum status st = keyring_tend(&auth_state_of(rq)->keys, rq->arena, node_data_dir(rq->node),
-                                  rq->now_us, GUEST_TOKEN_LIFE_US, &why);
+    const struct vault vault = vault_of(rq);
+    enum status st = keyring_tend(&auth_state_of(rq)->keys, rq->arena, &vault, rq->now_us,
+                                  GUEST_TOKEN_LIFE_US, &why);
     return st ? fail_status(rq, st, "%s", why) : OK;
 }
 
@@ -189,13 +179,14 @@ static enum status
 start(struct request *rq)
 {
     struct auth_state *state = auth_state_of(rq);
-    const char *dir = node_data_dir(rq->node), *secret, *why;
+    const struct vault vault = vault_of(rq);
+    const char *secret, *why;
     enum status st = tend_keys(rq);
     if (st)
         return st;
-    if (key_file_open(rq->arena, arena_printf(rq->arena, "%s/keys", dir), "auth-identifiers.key",
-                      make_identifier_key, &secret, &why))
-        return fail_status(rq, FAILED_PRECONDITION, "%s", why);
+    st = vault_open(&vault, rq->arena, "auth-identifiers.key", make_identifier_key, &secret, &why);
+    if (st)
+        return fail_status(rq, st, "%s", why);
     sha256(secret, strlen(secret), state->identifier_key);
     return OK;
 }
@@ -342,6 +333,8 @@ session_checked(struct request *rq, const struct token_claims *claims)
     return fail_store(rq, st);
 }
 
+static const char *const everywhere[] = {"tend_keys", NULL};
+
 const struct service auth_service = {
     .name = "auth",
     .serves = &auth_server,
@@ -353,6 +346,7 @@ const struct service auth_service = {
                    {subscribe(user_disabled, credentials_on_user_disabled)},
                    {subscribe(person_erased, credentials_on_person_erased)},
                    {subscribe(session_revoked, on_session_revoked), .broadcast = true}},
-    .jobs = {{"clean", sessions_clean, 10 * MINUTE_US}, {"tend_keys", tend_keys, HOUR_US}},
+    .jobs = {{"clean", sessions_clean, 10 * MINUTE_US}, {"tend_keys", tend_keys, KEY_TEND_US}},
+    .everywhere = everywhere,
     .start = start,
 };

@@ -494,28 +494,29 @@ TEST(a_key_that_another_replica_has_made_is_found)
 TEST(an_old_key_gets_a_successor_and_verifies_until_its_tokens_have_expired)
 {
     struct arena *a = arena_new();
-    const char *dir = test_dir(), *why = "";
+    const char *why = "";
+    const struct vault vault = {.dir = test_dir()};
     struct keyring ring = {.n = 0};
     struct token_key first, newest, found;
-    check_int(keyring_tend(&ring, a, dir, now_us, 90 * DAY_US, &why), OK);
-    keyring_newest(&ring, &first);
-    check_int(keyring_tend(&ring, a, dir, now_us + KEY_AGE_MAX_US, 90 * DAY_US, &why), OK);
-    keyring_newest(&ring, &newest);
+    check_int(keyring_tend(&ring, a, &vault, now_us, 90 * DAY_US, &why), OK);
+    keyring_signer(&ring, &first);
+    check_int(keyring_tend(&ring, a, &vault, now_us + KEY_AGE_MAX_US, 90 * DAY_US, &why), OK);
+    keyring_signer(&ring, &newest);
     check_text(newest.id, first.id);
 
     int64_t later_us = now_us + KEY_AGE_MAX_US + SECOND_US;
-    check_int(keyring_tend(&ring, a, dir, later_us, 90 * DAY_US, &why), OK);
-    keyring_newest(&ring, &newest);
+    check_int(keyring_tend(&ring, a, &vault, later_us, 90 * DAY_US, &why), OK);
+    keyring_signer(&ring, &newest);
     check(strcmp(newest.id, first.id) != 0);
     check(keyring_find(&ring, first.id, &found) && keyring_find(&ring, newest.id, &found));
     check(strstr(keyring_set(&ring, a), first.id) && strstr(keyring_set(&ring, a), newest.id));
 
     struct keyring again = {.n = 0}; /* as after a restart */
-    check_int(keyring_tend(&again, a, dir, later_us + 90 * DAY_US, 90 * DAY_US, &why), OK);
+    check_int(keyring_tend(&again, a, &vault, later_us + 90 * DAY_US, 90 * DAY_US, &why), OK);
     check_int((long long)again.n, 2);
-    keyring_newest(&again, &found);
+    keyring_signer(&again, &found);
     check_text(found.id, newest.id);
-    check_int(keyring_tend(&again, a, dir, later_us + 90 * DAY_US + SECOND_US, 90 * DAY_US, &why),
+    check_int(keyring_tend(&again, a, &vault, later_us + 90 * DAY_US + SECOND_US, 90 * DAY_US, &why),
               OK);
     check(!keyring_find(&again, first.id, &found)); /* and the third signs */
     check_int((long long)again.n, 2);

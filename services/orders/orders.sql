@@ -1,14 +1,14 @@
 -- Every statement that orders runs.
 
--- add_order(id text, checkout_id text, user_id text?, total_minor int, currency text, email text,
+-- add_order(id text, checkout_id text, cart_id text?, user_id text?, total_minor int, currency text, email text,
 --     phone_number text?, contact_name text?, ship_name text?, ship_line1 text?, ship_line2 text?,
 --     ship_city text?, ship_region text?, ship_postal_code text?, ship_country text?,
 --     payment_id text?, payment_reason text?, created_at_us int, pay_by_us int, due_us int)
-INSERT INTO orders_order (id, checkout_id, user_id, status, total_minor, currency, email,
+INSERT INTO orders_order (id, checkout_id, cart_id, user_id, status, total_minor, currency, email,
     phone_number, contact_name, ship_name, ship_line1, ship_line2, ship_city, ship_region,
     ship_postal_code, ship_country, payment_id, payment_status, payment_reason, created_at_us,
     pay_by_us, due_us, version)
-VALUES (:id, :checkout_id, :user_id, 'AWAITING_PAYMENT', :total_minor, :currency, :email,
+VALUES (:id, :checkout_id, :cart_id, :user_id, 'AWAITING_PAYMENT', :total_minor, :currency, :email,
     :phone_number, :contact_name, :ship_name, :ship_line1, :ship_line2, :ship_city, :ship_region,
     :ship_postal_code, :ship_country, :payment_id, 'pending', :payment_reason, :created_at_us,
     :pay_by_us, :due_us, 1);
