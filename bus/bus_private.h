@@ -7,6 +7,7 @@
  * follower.c  a fiber for each subscriber
  * parked.c    events that failed: retry, dead letters
  * relay.c     from the listeners' store into the journal
+ * erase.c     what is personal goes from the journal
  * broadcast.c who hears events outside any transaction
  * bus.c       starting, stopping, waiting
  */

@@ -63,10 +63,20 @@ static const char bus_tables_sql[] =
     "  PRIMARY KEY (publisher, subject)\n"
     ");\n";
 
+/* Erasing events that the journal is still to be gone through for: bus_erase. */
+static const char erasure_sql[] =
+    "CREATE TABLE bus_erasure (\n"
+    "  position BIGINT PRIMARY KEY,\n"
+    "  done_to BIGINT NOT NULL,\n"
+    "  due_us BIGINT NOT NULL,\n"
+    "  left_out BIGINT NOT NULL CHECK (left_out IN (0, 1))\n"
+    ");\n";
+
 const struct migration *
 bus_migrations(size_t *n)
 {
-    static const struct migration migrations[] = {{"bus", 1, "001_init", bus_tables_sql}};
+    static const struct migration migrations[] = {{"bus", 1, "001_init", bus_tables_sql},
+                                                  {"bus", 2, "002_erasure", erasure_sql}};
     *n = sizeof migrations / sizeof migrations[0];
     return migrations;
 }

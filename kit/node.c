@@ -52,6 +52,7 @@ node_open(const struct node_options *options, struct arena *a, struct node **ret
         .listeners = node->listeners,
     });
     subscribe_units(node);
+    subscribe_erasures(node);
     node->grants = grants_new(node);
     st = start_services(node, a, why);
     if (st)

@@ -85,6 +85,10 @@ void subscribe_units(struct node *node);
 /* Hands an event to unit's projections, in a transaction of any store. */
 enum status apply_event(struct unit *unit, struct tx *tx, const struct event *event);
 
+/* erase.c: the subscriber "erasure", and its job. */
+void subscribe_erasures(struct node *node);
+enum status journal_erase(struct request *rq);
+
 /* node.c: the migrations of one file, or of one service alone. */
 struct migration *migrations_for(const struct node *node, bool listeners, const char *service,
                                  struct arena *a, size_t *ret_n);

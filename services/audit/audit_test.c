@@ -404,7 +404,7 @@ publish_what_nobody_can_read(void *world)
     extern const struct service users_service;
     rq.service = &users_service;
     const struct topic broken = {user_created.name, user_created.publisher, user_created.subject,
-                                 DESCRIPTOR_OF_RefreshTokenRow};
+                                 DESCRIPTOR_OF_RefreshTokenRow, false};
     RefreshTokenRow *event = new_refresh_token_row(rq.arena);
     event->user_id = "usr_bad";
     event->spent = true; /* where a UserCreated has text */
