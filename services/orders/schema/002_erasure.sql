@@ -8,5 +8,5 @@ CREATE TABLE orders_erasure (
 );
 
 -- An order whose buyer is to be forgotten once nothing is to be sent to him any more.
-ALTER TABLE orders_order ADD COLUMN erase BIGINT NOT NULL DEFAULT 0 CHECK (erase IN (0, 1));
+ALTER TABLE orders_order ADD COLUMN erase BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX orders_order_erase ON orders_order (id) WHERE erase = 1;
