@@ -36,7 +36,7 @@ erase_on_person_erased(struct request *rq, struct tx *tx, const PersonErased *ev
                       .limit = CHECKOUTS_MAX);
     for (size_t i = 0; i < n; i++)
         checkout_end(rq, tx, open[i]->id, ORDERS_PERSON_ERASED.code, "its buyer was forgotten");
-    add_erasure(tx, .id = rq->causation_id, .user_id = event->user_id, .email = email,
+    add_erasure(tx, .id = rq->id, .user_id = event->user_id, .email = email,
                 .due_us = rq->now_us + request_grace_us);
     return tx_status(tx);
 }
