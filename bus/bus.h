@@ -31,6 +31,7 @@ struct topic {
     const char *publisher; /* "orders" */
     const char *subject;   /* the payload's field with the aggregate's id */
     const ProtobufCMessageDescriptor *type;
+    bool erases; /* ends what older events keep of somebody: kit/personal.h */
 };
 
 /* An event as it travels: CloudEvents 1.0 with our extensions. */
@@ -182,6 +183,18 @@ enum status bus_read(struct bus *bus, struct tx_scope *scope, int64_t after, con
                      const char *subject, size_t n, struct event **ret, size_t *ret_n);
 /* The newest position; 0 while there is none. */
 int64_t bus_head(struct bus *bus, struct tx_scope *scope);
+
+/*
+ * Erasing from the journal.  An erasing event is noted in the transaction that hears it, in whose
+ * store the journal is; bus_erase, called now and then, gives fn each event before it and the event
+ * itself, and writes what fn makes of them.  That begins when every subscriber has heard the erasing
+ * event, and what somebody has parked keeps its data until it is handled.
+ */
+typedef bool bus_erase_fn(struct arena *a, const struct event *erasing, const struct event *e,
+                          ProtobufCBinaryData *ret_data); /* false: e stays as it is */
+void bus_erase_note(struct tx *tx, const struct event *erasing);
+/* Some pages of it. */
+enum status bus_erase(struct bus *bus, bus_erase_fn *fn);
 
 /* A parked event: retrying, or dead. */
 struct dead_letter {

@@ -82,12 +82,22 @@ static const char bus_spread_sql[] =
     "ALTER TABLE bus_parked ADD COLUMN traceparent TEXT;\n"
     "ALTER TABLE bus_parked ADD COLUMN data BLOB;\n";
 
+/* Erasing events that the journal is still to be gone through for: bus_erase. */
+static const char erasure_sql[] =
+    "CREATE TABLE bus_erasure (\n"
+    "  position BIGINT PRIMARY KEY,\n"
+    "  done_to BIGINT NOT NULL,\n"
+    "  due_us BIGINT NOT NULL,\n"
+    "  left_out BIGINT NOT NULL CHECK (left_out IN (0, 1))\n"
+    ");\n";
+
 const struct migration *
 bus_migrations(size_t *n)
 {
     static const struct migration migrations[] = {
         {"bus", 1, "001_init", bus_tables_sql},
         {"bus", 2, "002_spread", bus_spread_sql},
+        {"bus", 3, "003_erasure", erasure_sql},
     };
     *n = sizeof migrations / sizeof migrations[0];
     return migrations;

@@ -7,6 +7,7 @@
 #include "kit/trace.h"
 
 static const struct job report_grants = {"report_grants", grants_report, MINUTE_US};
+static const struct job erase_journal = {"erase_journal", journal_erase, 5 * SECOND_US};
 
 static void job_main(void *arg);
 static bool job_turn(struct job_run *run);
@@ -21,6 +22,8 @@ jobs_start(struct node *node)
             add_job(node, &node->units[i], &node->units[i].service->jobs[j]);
     if (node_rpc(node, "authz", "Report"))
         add_job(node, &node->units[0], &report_grants);
+    if (!node->topology)
+        add_job(node, &node->units[0], &erase_journal);
     node->jobs_running = node->n_jobs;
     for (size_t i = 0; i < node->n_jobs; i++) {
         bool spawned = sched_spawn(node->jobs[i].unit->sched, job_main, &node->jobs[i]);

@@ -120,6 +120,11 @@ struct migration *migrations_of(bool (*wanted)(const void *arg, const char *serv
 enum status peer_read_outbox(void *node, const char *publisher, const struct outbox_ask *ask,
                              struct arena *a, struct outbox_page *ret);
 
+/* erase.c: the subscriber "erasure", and its job. */
+void subscribe_erasures(struct node *node);
+enum status journal_erase(struct request *rq);
+
+
 /* jobs.c */
 void jobs_start(struct node *node);
 void jobs_stop(struct node *node);

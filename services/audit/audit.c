@@ -11,7 +11,6 @@
 #include "audit/personal.h"
 #include "bus/cloudevents.h"
 #include "kit/node.h"
-#include "users.api.h"
 
 enum { VERIFY_ROWS_MAX = 500 };
 
@@ -20,8 +19,7 @@ static enum status read_rows(struct request *rq, const ListEventsRequest *in, in
 static void add_event(struct request *rq, struct text *out, const AuditRow *row);
 static const PersonalFields *set_apart(struct arena *a, const struct event *event,
                                        ProtobufCBinaryData *ret_payload);
-static ProtobufCBinaryData whole_payload(struct arena *a, const AuditRow *row,
-                                         const ProtobufCMessageDescriptor *type);
+static bool erases(const struct event *event);
 static enum status verify_page(struct request *rq, struct arena *page, uint8_t digest[SHA256_BYTES],
                                VerifyChainResponse *out, bool *more);
 static DeadLetter *letter_of(struct arena *a, const struct dead_letter *letter);
@@ -184,8 +182,8 @@ hear(struct request *rq, struct tx *tx, const struct event *event)
                  .traceparent = row.traceparent, .payload = row.payload,
                  .personal = message_write(rq->arena, &personal->base),
                  .digest = (ProtobufCBinaryData){sizeof digest, digest});
-    if (text_equal(event->topic, person_erased.name))
-        erase_begin(rq, tx, event);
+    if (erases(event))
+        insert_erasing(tx, .position = event->position);
     return tx_status(tx);
 }
 
@@ -205,15 +203,11 @@ set_apart(struct arena *a, const struct event *event, ProtobufCBinaryData *ret_p
     return personal;
 }
 
-static ProtobufCBinaryData
-whole_payload(struct arena *a, const AuditRow *row, const ProtobufCMessageDescriptor *type)
+static bool
+erases(const struct event *event)
 {
-    ProtobufCMessage *message = type ? message_read(a, type, row->payload) : NULL;
-    const PersonalFields *personal = message_read(a, DESCRIPTOR_OF_PersonalFields, row->personal);
-    if (!message || !personal)
-        return row->payload;
-    personal_put_back(a, message, personal);
-    return message_write(a, message);
+    const struct topic *topic = topic_find(event->topic);
+    return topic && topic->erases;
 }
 
 static enum status
@@ -251,7 +245,7 @@ add_event(struct request *rq, struct text *out, const AuditRow *row)
         .correlation_id = row->correlation_id,
         .causation_id = row->causation_id,
         .traceparent = row->traceparent,
-        .data = whole_payload(rq->arena, row, type),
+        .data = personal_whole(rq->arena, row, type),
     };
     cloudevent_json(out, &event, type);
 }

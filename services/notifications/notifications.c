@@ -254,6 +254,17 @@ on_person_erased(struct request *rq, struct tx *tx, const PersonErased *event)
     return tx_status(tx);
 }
 
+/* What was told of the order after its buyer was erased goes, too. */
+static enum status
+on_order_erased(struct request *rq, struct tx *tx, const OrderErased *event)
+{
+    (void)rq;
+    erase_mails_of_order(tx, .order_id = event->order_id,
+                         .nothing = (ProtobufCBinaryData){0, (uint8_t[1]){0}});
+    erase_contact(tx, .id = event->order_id);
+    return tx_status(tx);
+}
+
 static enum status
 on_order_created(struct request *rq, struct tx *tx, const OrderCreated *event)
 {
@@ -397,6 +408,7 @@ const struct service notifications_service = {
                    {subscribe(staff_invited, on_staff_invited)},
                    {subscribe(password_reset_requested, on_password_reset_requested)},
                    {subscribe(person_erased, on_person_erased)},
+                   {subscribe(order_erased, on_order_erased)},
                    {subscribe(order_created, on_order_created)},
                    {subscribe(order_paid, on_order_paid)},
                    {subscribe(payment_failed, on_payment_failed)},

@@ -76,6 +76,17 @@ SET status = CASE status WHEN 'queued' THEN 'failed' ELSE status END, reason = '
     recipient = '', facts = :nothing, content = ''
 WHERE recipient <> '' AND (user_id = :user_id OR lower(recipient) = lower(:email));
 
+-- erase_mails_of_order(order_id text, nothing blob)
+UPDATE notifications_mail
+SET status = CASE status WHEN 'queued' THEN 'failed' ELSE status END, reason = 'erasing',
+    recipient = '', facts = :nothing, content = ''
+WHERE recipient <> '' AND order_id = :order_id;
+
+-- erase_contact(id text)
+UPDATE notifications_contact
+SET email = '', name = ''
+WHERE id = :id;
+
 -- erase_contacts(user_id text, email text)
 UPDATE notifications_contact
 SET email = '', name = ''

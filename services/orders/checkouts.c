@@ -249,13 +249,18 @@ is_final(const struct request *rq, const CheckoutRow *row, enum status st)
 static enum status
 give_up(struct request *rq, const CheckoutRow *row, enum status st)
 {
-    const char *code = code_of(rq, st);
     struct tx *tx = tx_begin(rq);
-    if (refuse(rq, tx, row->id, code, rq->message) == 1)
-        publish_checkout_failed(rq, tx, .checkout_id = row->id, .code = code,
-                                .reason = rq->message);
+    checkout_end(rq, tx, row->id, code_of(rq, st), rq->message);
     fail_clear(rq);
     return fail_store(rq, tx_commit(tx));
+}
+
+void
+checkout_end(struct request *rq, struct tx *tx, const char *id, const char *code,
+             const char *reason)
+{
+    if (refuse(rq, tx, id, code, reason) == 1)
+        publish_checkout_failed(rq, tx, .checkout_id = id, .code = code, .reason = reason);
 }
 
 enum status

@@ -245,3 +245,62 @@ LIMIT :limit;
 -- drop_snapshot(cart_id text)
 DELETE FROM orders_cart
 WHERE cart_id = :cart_id;
+
+-- Erasing a person.
+
+-- add_erasure(id text, user_id text, email text, due_us int)
+INSERT INTO orders_erasure (id, user_id, email, due_us, done_to)
+VALUES (:id, :user_id, :email, :due_us, '')
+ON CONFLICT (id) DO NOTHING;
+
+-- find_erasure(now_us int) -> ErasureRow
+SELECT id, user_id, email, done_to
+FROM orders_erasure
+WHERE due_us <= :now_us
+ORDER BY id
+LIMIT 1;
+
+-- move_erasure(id text, done_to text)
+UPDATE orders_erasure
+SET done_to = :done_to
+WHERE id = :id;
+
+-- end_erasure(id text)
+DELETE FROM orders_erasure
+WHERE id = :id;
+
+-- find_page_end(after text, rows int) -> text
+SELECT id
+FROM orders_order
+WHERE id > :after
+ORDER BY id
+LIMIT 1 OFFSET :rows;
+
+-- Of what is erased already the e-mail is empty.
+-- mark_orders(after text, upto text, user_id text, email text) -> count
+UPDATE orders_order
+SET erase = 1
+WHERE id > :after AND id <= :upto AND email <> '' AND (user_id = :user_id OR LOWER(email) = :email);
+
+-- What is to be paid or sent yet takes its buyer's name.
+-- list_erasable(limit int) -> Order[]
+SELECT id, checkout_id
+FROM orders_order
+WHERE erase = 1 AND (status IN ('SHIPPED', 'CANCELLED', 'REFUNDED')
+    OR status = 'COMPLETED' AND ship_name IS NULL)
+ORDER BY id
+LIMIT :limit;
+
+-- erase_order(id text) -> count
+UPDATE orders_order
+SET email = '', phone_number = NULL, contact_name = NULL, ship_name = NULL, ship_line1 = NULL,
+    ship_line2 = NULL, ship_city = NULL, ship_region = NULL, ship_postal_code = NULL,
+    ship_country = NULL, cancel_note = NULL, erase = 0, version = version + 1
+WHERE id = :id AND erase = 1;
+
+-- list_checkouts_of(user_id text, email text, limit int) -> CheckoutRow[]
+SELECT id, state
+FROM orders_checkout
+WHERE state <> 'REFUSED' AND (user_id = :user_id OR LOWER(email) = :email)
+ORDER BY id
+LIMIT :limit;
