@@ -13,7 +13,7 @@
 
 /* How long it waits before it connects again: doubling, and each time something between a half and the
  * whole of it, so that those who lost a broker together do not come back together. */
-static const int64_t delay_first_us = 100 * MILLISECOND_US, delay_most_us = 10 * SECOND_US;
+static const int64_t delay_first_us = 100 * MILLISECOND_US, delay_most_us = 5 * SECOND_US;
 /* A connection that held this long was a good one: the next delay is the first again. */
 static const int64_t steady_us = 5 * SECOND_US;
 /* At the end a link has this long to say farewell. */

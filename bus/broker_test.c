@@ -588,6 +588,9 @@ loses_nothing_confirmed_when_it_is_killed(const struct carrier *c)
     listen_to(&f.ear, f.in, a, "souk.orders", f.topic, BROKER_ORDERED);
     settle_in(&s, &f.ear, f.topic);
     f.ear.arena = NULL;
+    /* RabbitMQ forgets a quorum queue that was made some seconds before it is killed: its directory of
+     * them is not synced.  A decent end syncs it. */
+    check(private_do(&server, "stop") && private_do(&server, "start"));
 
     struct sched *sched = sched_new("flow", 4);
     check(sched_spawn(sched, flow_publish, &f) && sched_spawn(sched, flow_hear, &f));
