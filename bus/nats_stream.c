@@ -79,7 +79,9 @@ bool
 nats_declare_dead(struct link *l)
 {
     struct nats *n = l->wire;
-    natsStatus st = js_GetStreamInfo(NULL, n->js, NATS_DEAD_STREAM, NULL, NULL);
+    jsStreamInfo *info = NULL;
+    natsStatus st = js_GetStreamInfo(&info, n->js, NATS_DEAD_STREAM, NULL, NULL);
+    jsStreamInfo_Destroy(info);
     if (st == NATS_NOT_FOUND)
         st = add_stream(n, NATS_DEAD_STREAM, NATS_DEAD_PREFIX ">");
     return nats_ok(l, st, NATS_DEAD_STREAM);
