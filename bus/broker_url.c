@@ -30,7 +30,7 @@ broker_url_parse(struct arena *a, const char *text, struct broker_url *ret, cons
 static bool
 parse(struct arena *a, CURLU *url, struct broker_url *ret, const char **why)
 {
-    int port;
+    int port = 0;
     ret->wire = wire_of(part(a, url, CURLUPART_SCHEME), &ret->tls, &port);
     ret->host = part(a, url, CURLUPART_HOST);
     ret->user = part(a, url, CURLUPART_USER);
