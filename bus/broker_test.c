@@ -276,13 +276,11 @@ brings_again_what_was_not_acknowledged(const struct carrier *c)
         if (i == 7)
             broker_ack(ear.queue, ear.tag);
     }
-    uint64_t stale = ear.tag;
     broker_unsubscribe(ear.queue);
 
     listen_to(&ear, s.other, s.arena, name, topic, BROKER_ORDERED);
     for (int i = 8; i <= 30; i++)
         expect(&ear, i);
-    (void)stale;
     broker_ack(ear.queue, ear.tag);
     broker_unsubscribe(ear.queue);
 
@@ -293,6 +291,36 @@ brings_again_what_was_not_acknowledged(const struct carrier *c)
     end(&s);
 }
 BOTH(brings_again_what_was_not_acknowledged)
+
+TEST(a_tag_of_an_earlier_connection_acknowledges_nothing)
+{
+    struct stage s;
+    if (!begin(&s, &rabbitmq_carrier))
+        return;
+    const char *topic = fresh(s.arena, ".sold"), *name = fresh(s.arena, "");
+    struct ear ear;
+    listen_to(&ear, s.broker, s.arena, name, topic, BROKER_ORDERED);
+    settle_in(&s, &ear, topic);
+    check(publish(s.broker, s.arena, topic, 1, 5));
+    expect_after_settling(&ear, 1);
+    for (int i = 2; i <= 5; i++)
+        expect(&ear, i);
+    uint64_t stale = ear.tag;
+
+    struct link *link = &s.broker->consuming;
+    spin_lock(&s.broker->lock);
+    shutdown(link->socket, SHUT_RDWR);
+    spin_unlock(&s.broker->lock);
+    expect_after_settling(&ear, 1);
+    for (int i = 2; i <= 5; i++)
+        expect(&ear, i);
+    broker_ack(ear.queue, stale);
+    broker_unsubscribe(ear.queue);
+    listen_to(&ear, s.broker, s.arena, name, topic, BROKER_ORDERED);
+    expect_after_settling(&ear, 1);
+    broker_unsubscribe(ear.queue);
+    end(&s);
+}
 
 static void
 serves_one_consumer_of_an_ordered_queue_then_the_other(const struct carrier *c)
@@ -581,7 +609,7 @@ loses_nothing_confirmed_when_it_is_killed(const struct carrier *c)
     struct private_broker server;
     if (!getenv(c->variable))
         return;
-    check(private_start(&server, c->script));
+    check(private_start(&server, c->script, NULL));
     struct arena *a = arena_new();
     struct flow f = {.topic = "shop.sold"};
     f.out = open_broker(a, server.url);
@@ -621,7 +649,7 @@ TEST(rabbitmq_that_blocks_its_publishers_confirms_nothing_until_it_goes_on)
     struct private_broker server;
     if (!getenv("SOUK_TEST_RABBITMQ"))
         return;
-    check(private_start(&server, rabbitmq_carrier.script));
+    check(private_start(&server, rabbitmq_carrier.script, NULL));
     struct arena *a = arena_new();
     struct broker *b = open_broker(a, server.url);
     check(publish(b, a, "shop.sold", 1, 1));
@@ -641,3 +669,38 @@ TEST(rabbitmq_that_blocks_its_publishers_confirms_nothing_until_it_goes_on)
     arena_free(a);
     private_end(&server);
 }
+
+/* Where the certificate does not hold, there is no connection, and a reason. */
+static void
+expect_distrust(struct arena *a, const char *url)
+{
+    struct broker *b = open_broker(a, url);
+    struct event e = make(a, "shop.sold", 1);
+    bool confirmed = true;
+    check_int(broker_publish(b, &e, 1, env.mono_us() + 2 * SECOND_US, &confirmed), UNAVAILABLE);
+    check(!broker_figures(b).connected);
+    check(strstr(broker_figures(b).error, "connecting: "));
+    broker_free(b);
+}
+
+static void
+trusts_the_named_authority_alone(const struct carrier *c)
+{
+    struct private_broker server;
+    if (!getenv(c->variable))
+        return;
+    check(private_start(&server, c->script, "--tls"));
+    struct arena *a = arena_new();
+    struct broker *b = open_broker(a, server.url);
+    check(publish(b, a, "shop.sold", 1, 300));
+    check_text(broker_figures(b).error, "");
+    broker_free(b);
+
+    const char *query = strchr(server.url, '?'), *host = strstr(server.url, "localhost");
+    expect_distrust(a, arena_strndup(a, server.url, (size_t)(query - server.url)));
+    expect_distrust(a, arena_printf(a, "%.*s127.0.0.1%s", (int)(host - server.url), server.url,
+                                    host + strlen("localhost")));
+    arena_free(a);
+    private_end(&server);
+}
+BOTH(trusts_the_named_authority_alone)

@@ -29,7 +29,7 @@ struct carrier {
 struct private_broker {
     pid_t pid;
     FILE *in, *out;
-    char url[200];
+    char url[300];
 };
 
 static bool
@@ -41,8 +41,9 @@ private_hears(struct private_broker *p, char *line, int n)
     return true;
 }
 
+/* flag: "--tls", or NULL. */
 static bool
-private_start(struct private_broker *p, const char *script)
+private_start(struct private_broker *p, const char *script, const char *flag)
 {
     int in[2], out[2];
     const char *root = getenv("SOUK_ROOT");
@@ -53,7 +54,7 @@ private_start(struct private_broker *p, const char *script)
     if (p->pid == 0) {
         dup2(in[0], 0);
         dup2(out[1], 1);
-        execl("/usr/bin/python3", "python3", path, (char *)NULL);
+        execl("/usr/bin/python3", "python3", path, flag, (char *)NULL);
         _exit(127);
     }
     close(in[0]);

@@ -14,21 +14,24 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from private_server import obey  # noqa: E402
+from private_server import make_certificate, obey  # noqa: E402
 from souk import free_port  # noqa: E402
 
 SERVER = '/usr/sbin/nats-server'
 
 
 class Nats:
-    """certificate: a pair of files (chain, key); then it speaks TLS alone."""
+    """With tls it speaks nothing else."""
 
-    def __init__(self, certificate=None, start=True):
+    def __init__(self, tls=False, start=True):
         self.folder = tempfile.mkdtemp(prefix='souk-nats-')
         self.port = free_port()
-        self.url = f'{"tls" if certificate else "nats"}://127.0.0.1:{self.port}'
-        self.flags = ['--tls', '--tlscert', certificate[0], '--tlskey', certificate[1]] if certificate else []
+        self.url, self.flags = f'nats://127.0.0.1:{self.port}', []
         self.process = None
+        if tls:
+            make_certificate(self.folder)
+            self.url = f'tls://localhost:{self.port}?cacertfile={self.folder}/server.pem'
+            self.flags = ['--tls', '--tlscert', f'{self.folder}/server.pem', '--tlskey', f'{self.folder}/server.key']
         if start:
             self.start()
 

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from private_server import obey  # noqa: E402
+from private_server import make_certificate, obey  # noqa: E402
 from souk import free_port  # noqa: E402
 
 LIBRARY = '/usr/lib/rabbitmq/bin'
@@ -33,19 +33,18 @@ ssl_options.keyfile = {folder}/server.key
 
 
 class RabbitMQ:
-    """certificate: a pair of files (chain, key); then amqps_port listens too."""
+    """With tls, url is of amqps, beside the port without."""
 
-    def __init__(self, certificate=None, start=True):
+    def __init__(self, tls=False, start=True):
         self.folder = tempfile.mkdtemp(prefix='souk-rabbitmq-')
-        self.port, self.dist_port, self.epmd_port, self.amqps_port = (free_port() for _ in range(4))
-        self.url = f'amqp://guest:guest@127.0.0.1:{self.port}'
+        self.port, self.dist_port, self.epmd_port, tls_port = (free_port() for _ in range(4))
+        self.url, listens = f'amqp://guest:guest@127.0.0.1:{self.port}', ''
         self.process = self.epmd = None
-        tls = ''
-        if certificate:
-            shutil.copy(certificate[0], f'{self.folder}/server.pem')
-            shutil.copy(certificate[1], f'{self.folder}/server.key')
-            tls = TLS.format(port=self.amqps_port, folder=self.folder)
-        Path(f'{self.folder}/rabbitmq.conf').write_text(CONFIG.format(port=self.port, tls=tls))
+        if tls:
+            make_certificate(self.folder)
+            self.url = f'amqps://guest:guest@localhost:{tls_port}?cacertfile={self.folder}/server.pem'
+            listens = TLS.format(port=tls_port, folder=self.folder)
+        Path(f'{self.folder}/rabbitmq.conf').write_text(CONFIG.format(port=self.port, tls=listens))
         Path(f'{self.folder}/plugins').write_text('[].\n')
         self.environment = {
             'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LANG': 'C.UTF-8', 'HOME': self.folder,
