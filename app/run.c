@@ -62,6 +62,9 @@ bring_up(struct running *r, const struct options *options)
     const struct process *process = NULL;
     if (topology && !(process = process_of(options, topology)))
         return false;
+    const char *keys = conf_get(r->conf, "auth_keys");
+    if (topology && strcmp(topology->store, "sqlite") != 0 && strcmp(keys, "files") == 0)
+        conf_set(r->conf, "auth_keys", "store", r->arena, &why); /* replicas share what they sign with */
     if (topology && !topology_spread(topology))
         topology = NULL, process = NULL; /* what a Souk without a topology is */
     const struct node_options node_options = {

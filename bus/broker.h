@@ -56,7 +56,8 @@ void broker_ack(struct broker_queue *q, uint64_t tag);
 void broker_unsubscribe(struct broker_queue *q);
 
 struct broker_figures {
-    bool connected;
+    bool connected; /* to publish and to consume */
     uint64_t connections, published, confirmed, delivered, refused;
+    char error[160]; /* why it is not connected; empty if it is */
 };
-struct broker_figures broker_figures(const struct broker *b);
+struct broker_figures broker_figures(struct broker *b);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/env.h"
+#include "bus/broker_ops.h"
 #include "kit/node_impl.h"
 #include "kit/peers.h"
 #include "kit/rules.h"
@@ -18,6 +19,7 @@
 static enum status lock_folder(struct node *node, const char *parent, struct arena *a,
                                const char **why);
 static void add_units(struct node *node);
+static enum status open_broker(struct node *node, struct arena *a, const char **why);
 static void open_bus(struct node *node);
 static enum status open_peers(struct node *node, const struct node_options *options,
                               struct arena *a, const char **why);
@@ -50,6 +52,8 @@ node_open(const struct node_options *options, struct arena *a, struct node **ret
     }
     if (st == OK)
         st = open_peers(node, options, a, why);
+    if (st == OK)
+        st = open_broker(node, a, why);
     if (st) {
         node_free(node);
         return st;
@@ -134,6 +138,8 @@ node_free(struct node *node)
     stores_close(node);
     if (node->bus) /* the last batches kick it */
         bus_free(node->bus);
+    if (node->broker)
+        broker_free(node->broker);
     grants_free(node->grants);
     tracer_free(node->tracer);
     for (size_t i = 0; i < node->n_units; i++) {
@@ -210,6 +216,19 @@ open_peers(struct node *node, const struct node_options *options, struct arena *
                       a, &node->peers, why);
 }
 
+static const struct broker_ops broker_ops = {broker_publish, broker_subscribe, broker_take, broker_ack,
+                                             broker_unsubscribe};
+
+/* NULL where subscribers follow the outboxes. */
+static enum status
+open_broker(struct node *node, struct arena *a, const char **why)
+{
+    if (!node->topology || strcmp(node->topology->broker, "outbox") == 0)
+        return OK;
+    const char *name = arena_printf(node->arena, "souk %s", node->process->name);
+    return broker_open(node->topology->broker, name, a, &node->broker, why);
+}
+
 /* Embedded, the core store has the journal.  Else each publisher has an outbox in its store, and who
  * hears everything keeps the journal in its own. */
 static void
@@ -237,6 +256,8 @@ open_bus(struct node *node)
         options.read_outbox = peer_read_outbox;
         options.read_outbox_arg = node;
         options.leads = store_leads;
+        options.broker = node->broker;
+        options.broker_ops = &broker_ops;
         options.instance = arena_printf(node->arena, "%s-%d", node->process->name, getpid());
     }
     node->bus = bus_new(&options);

@@ -62,6 +62,7 @@ struct node {
     const char *publishers[SERVICES_MAX + 1]; /* everyone's */
     struct sched *core_sched, *listener_sched;
     struct bus *bus;
+    struct broker *broker; /* or NULL */
     struct unit units[SERVICES_MAX];
     size_t n_units;
     struct spin state_lock;

@@ -160,7 +160,12 @@ class Souk:
 
     def link_token(self, purpose, made_for):
         """The secret of a mail's link, from the key in the data folder as services/auth/credentials.c makes it."""
-        key = hashlib.sha256(Path(self.folder_of('auth'), 'keys/auth-identifiers.key').read_bytes()).digest()
+        if self.many:
+            found = self.rows('auth', "SELECT content FROM auth_secret WHERE name = 'auth-identifiers.key'")
+            text = found[0]['content'].encode()
+        else:
+            text = Path(self.data, 'keys/auth-identifiers.key').read_bytes()
+        key = hashlib.sha256(text).digest()
         secret = hmac.digest(key, f'link\n{purpose}\n{made_for}'.encode(), 'sha256')
         return base64.urlsafe_b64encode(secret).decode().rstrip('=')
 

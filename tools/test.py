@@ -8,11 +8,14 @@ Every test program, whether in C (`*_test.c`) or in Python (`test/scenarios/*_te
 address and undefined-behaviour sanitizers; those of the layers that know threads also under the thread
 sanitizer.
 """
+import atexit
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +24,30 @@ ROOT = Path(__file__).resolve().parent.parent
 CLOSING = re.compile(r'^(\d+) passed, (\d+) failed$', re.M)
 THREADED = {'fiber', 'store', 'net', 'bus', 'kit'}
 TIMEOUT_S = 900
+# Servers that tests share: the variable with its URL, and what starts one, in test/.
+SERVERS = {'SOUK_TEST_RABBITMQ': ('rabbitmq_server', 'RabbitMQ'),
+           'SOUK_TEST_NATS': ('nats_server', 'Nats')}
+urls, urls_lock = {v: os.environ[v] for v in SERVERS if v in os.environ}, threading.Lock()
+
+
+def url_of(variable):
+    """Of a server that was started when the first test that names the variable ran, and ends with us."""
+    with urls_lock:
+        if variable not in urls:
+            module, name = SERVERS[variable]
+            sys.path.insert(0, str(ROOT / 'test'))
+            server = getattr(importlib.import_module(module), name)()
+            atexit.register(server.close)
+            urls[variable] = server.url
+        return urls[variable]
+
+
+def servers_of(name):
+    """The variables that the test program's source names, with their URLs."""
+    stem = name.split('/')[-1]
+    sources = [p for p in ROOT.glob(f'*/**/{stem}.*') if p.suffix in ('.c', '.h', '.py') and 'build' not in p.parts[-2]]
+    text = ''.join(p.read_text() for p in sources)
+    return {variable: url_of(variable) for variable in SERVERS if variable in text}
 
 
 def build(folder, targets):
@@ -66,7 +93,8 @@ def run(job):
                'UBSAN_OPTIONS': 'print_stacktrace=1:halt_on_error=1',
                'TSAN_OPTIONS': 'halt_on_error=1'}
     try:
-        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **options, **env}, timeout=TIMEOUT_S,
+        env = {**os.environ, **options, **env, **servers_of(name)}
+        done = subprocess.run(command, cwd=ROOT, env=env, timeout=TIMEOUT_S,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         output, code = done.stdout.decode(errors='replace'), done.returncode
     except subprocess.TimeoutExpired as expired:
