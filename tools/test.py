@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CLOSING = re.compile(r'^(\d+) passed, (\d+) failed$', re.M)
 THREADED = {'fiber', 'store', 'net', 'bus', 'kit'}
+PROGRAMS = ['souk', 'test/interop_server', 'test/interop_client']     # what the scenarios run
 TIMEOUT_S = 900
 # Servers that tests share: the variable with its URL, and what starts one, in test/.
 SERVERS = {'SOUK_TEST_RABBITMQ': ('rabbitmq_server', 'RabbitMQ'),
@@ -70,7 +71,7 @@ def jobs(everything):
     asan, tsan = list(c_tests('build-asan', None)), list(c_tests('build-tsan', THREADED))
     for folder, tests in (('build-asan', asan), ('build-tsan', tsan)):
         targets = [os.path.relpath(cmd[0], ROOT / folder) for _, cmd, _ in tests]
-        build(folder, targets + (['souk'] if folder == 'build-asan' else []))
+        build(folder, targets + (PROGRAMS if folder == 'build-asan' else []))
     env = {'SOUK_BINARY': str(ROOT / 'build-asan/souk')}
     yield 'generators', [str(ROOT / 'tools/test_generators.py')], {}
     yield 'goldens', [str(ROOT / 'tools/test_goldens.py')], {}

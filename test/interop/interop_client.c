@@ -325,8 +325,11 @@ main(int argc, char **argv)
     if (argc < 2)
         return 2;
     struct loop *loop = loop_new();
-    struct client w = {
-        .channel = grpc_channel_new(loop, &(struct grpc_channel_options){.target = argv[1]})};
+    struct grpc_tls tls = {0};
+    if (argc > 4)
+        tls = (struct grpc_tls){argv[2], argv[3], argv[4]};
+    const struct grpc_channel_options o = {.target = argv[1], .tls = argc > 4 ? &tls : NULL};
+    struct client w = {.channel = grpc_channel_new(loop, &o)};
     int wrong = 0;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         w.a = arena_new();

@@ -1,6 +1,6 @@
 /*
- * interop_server LISTEN [DESCRIPTORS]: prints its port, then does what its input says: "unhealthy",
- * "healthy", "drain"; and ends with it.
+ * interop_server LISTEN [DESCRIPTORS [AUTHORITIES CERTIFICATE KEY]]: prints its port, then does
+ * what its input says: "unhealthy", "healthy", "drain"; and ends with it.
  */
 #include <unistd.h>
 
@@ -229,8 +229,12 @@ main(int argc, char **argv)
     struct arena *a = arena_new();
     struct loop *loop = loop_new();
     fibers = sched_new("fibers", 1000);
+    struct grpc_tls tls = {0};
+    if (argc > 5)
+        tls = (struct grpc_tls){argv[3], argv[4], argv[5]};
     struct grpc_server_options o = {
         .listen = argv[1],
+        .tls = argc > 5 ? &tls : NULL,
         .services = services,
         .descriptors = descriptors,
         .descriptors_n = read_file(argc > 2 ? argv[2] : NULL, descriptors, sizeof descriptors),
