@@ -3,6 +3,7 @@
 
     gen.py service X.proto OUTDIR      X.pb-c.{c,h}, X.api.{c,h}, X.impl.{c,h} and X.sql.h
     gen.py tables OUT.c PROTO…         all rpc lists, topics, message rules and migrations
+    gen.py statements OUT.h PROTO…     every statement of every .sql
     gen.py openapi OUT.json PROTO…     the public API as OpenAPI 3.1
     gen.py asyncapi OUT.json PROTO…    the events as AsyncAPI 3.0
     gen.py openapi-c OUT.c PROTO…      the same text as souk_openapi[]
@@ -36,6 +37,10 @@ def tables(out, *paths):
     Path(out).write_text(gen_tables.tables_c(gen_common.Protos(paths)))
 
 
+def statements(out, *paths):
+    Path(out).write_text(gen_sql.statements_h(gen_common.Protos(paths)))
+
+
 def openapi(out, *paths):
     import gen_openapi
     Path(out).write_text(gen_openapi.openapi_json(gen_common.Protos(paths)))
@@ -51,7 +56,7 @@ def asyncapi(out, *paths):
     Path(out).write_text(gen_asyncapi.asyncapi_json(gen_common.Protos(paths)))
 
 
-COMMANDS = {'service': service, 'tables': tables, 'openapi': openapi, 'openapi-c': openapi_c,
+COMMANDS = {'service': service, 'tables': tables, 'statements': statements, 'openapi': openapi, 'openapi-c': openapi_c,
             'asyncapi': asyncapi}
 
 if __name__ == '__main__':
