@@ -84,7 +84,7 @@ open_one(struct both *p, const char *path, const char *schema, int number)
 static struct value
 value_of(struct both *p, char kind)
 {
-    static const char *const ids[] = {"a", "b", "C", "\xc3\xa9", "EUR", "%a%"};
+    static const char *const ids[] = {"a", "b", "C", "\xc3\xa9", "\xc3\x89", "EUR", "%a%"};
     static uint8_t bytes[] = {0, 0xff};
     static const int64_t numbers[] = {0, 1, 1, 2, 3, 5, 1000};
     int r = rand_r(&p->seed) % 64;
@@ -98,7 +98,7 @@ value_of(struct both *p, char kind)
         return value_blob((ProtobufCBinaryData){(size_t)r % 3, bytes});
     if (kind == 'n' && r < 16)
         return value_text_or_null("");
-    return value_text(r < 40 ? ids[r % 6] : p->words.word[rand_r(&p->seed) % p->words.n]);
+    return value_text(r < 40 ? ids[r % 7] : p->words.word[rand_r(&p->seed) % p->words.n]);
 }
 
 static int
