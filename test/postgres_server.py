@@ -56,7 +56,9 @@ class Postgres:
             user = other_user()
             os.chown(self.folder, user.pw_uid, user.pw_gid)
             self.as_user = [f'--reuid={user.pw_uid}', f'--regid={user.pw_gid}', '--clear-groups']
-        self.run('initdb', '-D', self.data, '-U', 'souk', '-A', 'trust', '-E', 'UTF8', '--locale=C', '-N')
+        # English order by default, so that what relies on the order of bytes is seen to ask for it.
+        self.run('initdb', '-D', self.data, '-U', 'souk', '-A', 'trust', '-E', 'UTF8', '--locale=C', '-N',
+                 '--locale-provider=icu', '--icu-locale=en')
         with socket.socket() as s:
             s.bind(('127.0.0.1', 0))
             self.port = s.getsockname()[1]

@@ -4,6 +4,7 @@
     gen.py service X.proto OUTDIR      X.pb-c.{c,h}, X.api.{c,h}, X.impl.{c,h} and X.sql.h
     gen.py tables OUT.c PROTO…         all rpc lists, topics, message rules and migrations
     gen.py services OUT.h PROTO…       a declaration of each service's table
+    gen.py statements OUT.h PROTO…     every statement of every .sql
     gen.py openapi OUT.json PROTO…     the public API as OpenAPI 3.1
     gen.py asyncapi OUT.json PROTO…    the events as AsyncAPI 3.0
     gen.py descriptors OUT.pb PROTO…   a FileDescriptorSet, for gRPC's server reflection
@@ -43,6 +44,10 @@ def services(out, *paths):
     Path(out).write_text(gen_tables.services_h(gen_common.Protos(paths)))
 
 
+def statements(out, *paths):
+    Path(out).write_text(gen_sql.statements_h(gen_common.Protos(paths)))
+
+
 def openapi(out, *paths):
     import gen_openapi
     Path(out).write_text(gen_openapi.openapi_json(gen_common.Protos(paths)))
@@ -63,8 +68,8 @@ def descriptors(out, *paths):
     gen_common.protoc(root, '--include_imports', f'--descriptor_set_out={out}', *[Path(p).name for p in paths])
 
 
-COMMANDS = {'descriptors': descriptors, 'service': service, 'tables': tables, 'services': services, 'openapi': openapi,
-            'openapi-c': openapi_c, 'asyncapi': asyncapi}
+COMMANDS = {f.__name__.replace('_', '-'): f for f in (
+    service, tables, services, statements, openapi, openapi_c, asyncapi, descriptors)}
 
 if __name__ == '__main__':
     if len(sys.argv) < 4 or sys.argv[1] not in COMMANDS:

@@ -6,7 +6,7 @@ error of the build.
 import re
 import sqlite3
 
-from gen_common import C_KEYWORDS, c_string, snake
+from gen_common import C_KEYWORDS, c_string, pb_symbol, snake
 
 RULES = '''How a .sql file is written:
     -- name(order_id text, quantity int, body blob, note text?) -> Message
@@ -324,6 +324,37 @@ def emit(file, s):
             f'{{\n{body}{values}'
             f'    {call}{sql_fn}({args});\n}}\n'
             f'#define {s.name}({names}{", ..." if s.params else ""}) {s.name}_((tx){given}{literal})\n')
+
+
+KINDS = {'text': 't', 'text?': 'n', 'int': 'i', 'blob': 'b'}
+LIMITS = ('limit', 'rows', 'rows_max', 'most', 'viewers')
+
+
+def kind(name, param_type):
+    """A letter for what a parameter takes: times and limits apart from other numbers."""
+    if param_type == 'int' and name in LIMITS:
+        return 'l'
+    return 'u' if param_type == 'int' and name.endswith('_us') else KINDS[param_type]
+
+
+def statements_h(protos):
+    """All statements of all services as one table, for the test that runs each on both databases."""
+    files = [f for f in protos.asked if f.service_name and f.path.with_suffix('.sql').exists()]
+    out = ['/* GENERATED from every .sql by tools/gen_sql.py, for statements_test.c alone. */\n',
+           '#pragma once\n#include "store/store.h"\n']
+    out += [f'#include "{f.name}.pb-c.h"\n' for f in protos.files.values()]
+    out += ['\n/* kinds: of its parameters, (t)ext, (n)ullable text, (b)lob, (i)nt, of\n * them times (u) and (l)imits.  type: of its rows. */\n',
+            'static struct {\n    struct statement statement;\n    const char *kinds;\n',
+            '    const ProtobufCMessageDescriptor *type;\n} souk_statements[] = {\n']
+    for file in files:
+        messages = {m.name: m for f in protos.visible(file) for m in f.messages}
+        for s in checked(protos, file, file.path.with_suffix('.sql')):
+            kinds = ''.join(kind(p, t) for p, t in s.params)
+            row = messages.get(s.result)
+            out.append(f'    {{{{{c_string(file.service)}, {c_string(s.name)},\n'
+                       f'      {c_string(s.numbered)},\n      {"true" if writes(s.sql) else "false"}, 0}},\n'
+                       f'     {c_string(kinds)}, {f"&{pb_symbol(row.full)}__descriptor" if row else "NULL"}}},\n')
+    return ''.join(out + ['};\n'])
 
 
 def shape(s):
