@@ -106,6 +106,21 @@ listen_to(struct ear *ear, struct broker *b, struct arena *a, const char *name, 
     ear->queue = broker_subscribe(b, name, topics, kind, hear, ear);
 }
 
+/* Until the broker knows of it, even if it stands by. */
+static void
+wait_until_known(struct ear *ear)
+{
+    struct broker *b = ear->queue->broker;
+    bool known = false;
+    for (int64_t until = env.mono_us() + WAIT_US; !known && env.mono_us() < until;) {
+        fiber_sleep_us(1000);
+        spin_lock(&b->lock);
+        known = ear->queue->state == QUEUE_OPEN;
+        spin_unlock(&b->lock);
+    }
+    check(known);
+}
+
 /* Takes the next; false if none comes within us. */
 static bool
 take(struct ear *ear, int64_t us)
@@ -333,6 +348,7 @@ serves_one_consumer_of_an_ordered_queue_then_the_other(const struct carrier *c)
     listen_to(&first, s.broker, s.arena, name, topic, BROKER_ORDERED);
     settle_in(&s, &first, topic);
     listen_to(&second, s.other, s.arena, name, topic, BROKER_ORDERED);
+    wait_until_known(&second);
     check(publish(s.broker, s.arena, topic, 1, 100));
     expect_after_settling(&first, 1);
     for (int i = 2; i <= 100; i++) {
