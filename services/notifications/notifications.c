@@ -336,11 +336,13 @@ on_order_cancelled(struct request *rq, struct tx *tx, const OrderCancelled *even
     /* A refund's own mail says all that there is to say. */
     if (text_equal(event->reason, "refunded") || text_equal(event->reason, "returned"))
         return OK;
-    return write_of_order(rq, tx,
-                          (struct letter){.template = "cancelled",
-                                          .about = event->order_id,
-                                          .order_id = event->order_id},
-                          facts);
+    /* One that lapsed may be paid after all, and end once more for another reason. */
+    return write_of_order(
+        rq, tx,
+        (struct letter){.template = "cancelled",
+                        .about = arena_printf(rq->arena, "%s:%s", event->order_id, event->reason),
+                        .order_id = event->order_id},
+        facts);
 }
 
 static const char *

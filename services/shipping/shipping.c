@@ -11,8 +11,8 @@
 #include "shipping/methods.h"
 #include "users.api.h"
 
-/* Behind every id. */
-static const char last_shipment_id[] = "shp_~";
+/* Behind every id, however a database sorts what is neither letter nor digit. */
+static const char last_shipment_id[] = "shp_zzzzzzzzzzzzzzzzzzzzzzzzzz";
 
 static enum status no_such(struct request *rq, const char *id);
 static enum status load(struct request *rq, struct tx *tx, const char *id, Shipment **ret);
