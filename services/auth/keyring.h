@@ -36,8 +36,8 @@ enum status keyring_tend(struct keyring *ring, struct arena *a, const char *dir,
 void keyring_newest(struct keyring *ring, struct token_key *ret);
 /* False if there is no key of this id. */
 bool keyring_find(struct keyring *ring, const char *id, struct token_key *ret);
-/* Another process that shares dir may have made a key since: reads the keys anew, at most once a second.  True if
- * it did; a folder that cannot be read leaves the ring as it was. */
+/* Another process that shares dir may have made a key since: reads the keys anew, at most once a
+ * second.  True if it did; a folder that cannot be read leaves the ring as it was. */
 bool keyring_reread(struct keyring *ring, struct arena *a, const char *dir);
 /* The public keys as a JWK Set (RFC 7517). */
 const char *keyring_set(struct keyring *ring, struct arena *a);
