@@ -1,16 +1,16 @@
 /*
  * Erasing: what is personal goes from the journal, once everybody has heard it.
  *
- * A row says how far the journal has been gone through for an erasing event.  The event itself comes
- * last: until then it says what is to be looked for.  What breaks off is done again from the row, and
- * doing it twice changes nothing.
+ * A row says how far the journal has been gone through for an erasing event.  The event itself
+ * comes last: until then it says what is to be looked for.  What breaks off is done again from the
+ * row, and doing it twice changes nothing.
  */
 #include "bus/bus_private.h"
 
 typedef Souk__Bus__ErasureRow ErasureRow;
 
 enum {
-    ERASE_ROWS_MAX = 128, /* in one transaction */
+    ERASE_ROWS_MAX = 128,  /* in one transaction */
     ERASE_PAGES_MAX = 500, /* of one call */
     ERASE_STORES_MAX = 2,
 };
@@ -217,7 +217,8 @@ write_data(struct tx *tx, const struct event *e)
     sql_exec(tx, &rewrite, in, 2);
 }
 
-/* By anybody, in whichever store.  Only what has been heard is asked for: nothing is parked anew. */
+/* By anybody, in whichever store.  Only what has been heard is asked for: nothing is parked anew.
+ */
 static enum status
 is_parked(const struct bus *bus, struct arena *a, int64_t position, bool *ret)
 {

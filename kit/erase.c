@@ -20,10 +20,9 @@ subscribe_erasures(struct node *node)
             assert(n < ERASING_TOPICS_MAX);
             topics[n++] = souk_topics[i]->name;
         }
-    bus_subscribe(node->bus, &(struct subscriber){.service = "erasure",
-                                                  .store = node->core,
-                                                  .topics = topics,
-                                                  .handle = hear});
+    bus_subscribe(node->bus,
+                  &(struct subscriber){
+                      .service = "erasure", .store = node->core, .topics = topics, .handle = hear});
 }
 
 enum status
