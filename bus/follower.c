@@ -290,8 +290,8 @@ static int64_t
 next_look_us(const struct follower *f)
 {
     int64_t look_us = f->bus->options.leads ? env.mono_us() + LEAD_LOOK_US : INT64_MAX;
-    if (f->next_try_us == INT64_MAX)
-        return look_us; /* the tail wakes us */
+    if (f->next_try_us == INT64_MAX || !f->lead.leads)
+        return look_us; /* a source wakes us */
     int64_t wait_us = f->next_try_us - env.now_us();
     if (wait_us > CLOCK_LOOK_US)
         wait_us = CLOCK_LOOK_US;
