@@ -29,8 +29,8 @@ static const struct topic sold = TOPIC("shop", "sold"), looked = TOPIC("shop", "
             "publisher TEXT NOT NULL, subject TEXT NOT NULL, position BIGINT NOT NULL, "           \
             "sequence BIGINT NOT NULL);"                                                           \
     }
-static const struct migration test_migrations[] = {
-    SERVICE_TABLES("shop"), SERVICE_TABLES("mail"), SERVICE_TABLES("audit"), SERVICE_TABLES("late")};
+static const struct migration test_migrations[] = {SERVICE_TABLES("shop"), SERVICE_TABLES("mail"),
+                                                   SERVICE_TABLES("audit"), SERVICE_TABLES("late")};
 
 /* One service, in a process of its own. */
 struct ear {
@@ -103,10 +103,10 @@ struct process {
     struct sched *sched;
     struct bus_home homes[2];
     struct heard heard;
-    _Atomic(struct bus *) bus; /* NULL while it is down */
+    _Atomic(struct bus *) bus;  /* NULL while it is down */
     _Atomic(struct bus *) twin; /* another replica, in the same store */
-    atomic_int guests;         /* who are asking its outbox */
-    atomic_bool away;          /* not to be reached by others */
+    atomic_int guests;          /* who are asking its outbox */
+    atomic_bool away;           /* not to be reached by others */
     atomic_bool leads, twin_leads;
 };
 
@@ -115,8 +115,8 @@ struct system {
     struct process processes[PROCESSES];
     struct broker *broker;
     bool shared;
-    atomic_int slow_us;   /* each answer comes so late */
-    atomic_int repeats;   /* each second answer is one to an older question */
+    atomic_int slow_us; /* each answer comes so late */
+    atomic_int repeats; /* each second answer is one to an older question */
     atomic_int asked;
 };
 
@@ -423,9 +423,8 @@ check_order(struct system *s)
     struct arena *a = arena_new();
     for (size_t i = 0; i < PROCESSES; i++) {
         EventRow **effects;
-        size_t n = s->processes[i].store
-                       ? rows_of(&s->processes[i], a, &ears[i].list, NULL, &effects)
-                       : 0;
+        size_t n =
+            s->processes[i].store ? rows_of(&s->processes[i], a, &ears[i].list, NULL, &effects) : 0;
         for (size_t j = 0; j < n; j++)
             for (size_t k = j + 1; k < n; k++)
                 if (strcmp(effects[j]->publisher, effects[k]->publisher) == 0 &&
