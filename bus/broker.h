@@ -2,9 +2,9 @@
  * What the bus wants of a broker between processes.  The broker only carries: the outbox of whoever
  * published stays the truth, and the subscriber's inbox makes each effect happen once.
  *
- * A broker keeps its connection by itself: it connects, notices by heartbeats that the peer is
- * gone, connects again with growing delays, and declares again what it needs.  It has threads of
- * its own; every function may be called from any fiber or thread, and parks where it says so.
+ * A broker keeps its connection by itself: it connects, notices by heartbeats that the peer is gone,
+ * connects again with growing delays, and declares again what it needs.  It has threads of its own;
+ * every function may be called from any fiber or thread, and parks where it says so.
  */
 #pragma once
 #include "bus/bus.h"
@@ -13,8 +13,8 @@ struct broker;
 struct broker_queue;
 
 enum {
-    BROKER_WINDOW_MAX = 256,    /* events in one broker_publish */
-    BROKER_PREFETCH_MAX = 512,  /* events that a subscriber holds unacknowledged */
+    BROKER_WINDOW_MAX = 256,  /* events in one broker_publish */
+    BROKER_PREFETCH_MAX = 512, /* events that a subscriber holds unacknowledged */
     BROKER_DELIVERIES_MAX = 20, /* then the broker parks a message in the queue's dead letters */
 };
 
@@ -26,17 +26,16 @@ enum broker_kind {
 
 /*
  * By url: "amqp://user:password@host:port/vhost" (amqps://) is RabbitMQ, "nats://host:port" NATS
- * JetStream.  Does not wait for the connection.  INVALID_ARGUMENT with *why for what is no such
- * url.
+ * JetStream.  Does not wait for the connection.  INVALID_ARGUMENT with *why for what is no such url.
  */
-enum status broker_open(const char *url, const char *client_name, struct arena *a,
-                        struct broker **ret, const char **why);
+enum status broker_open(const char *url, const char *client_name, struct arena *a, struct broker **ret,
+                        const char **why);
 void broker_free(struct broker *b); /* queues are closed, nobody publishes */
 
 /*
- * Publishes up to BROKER_WINDOW_MAX events as CloudEvents 1.0 (routing key or subject: the topic)
- * and waits (parks) until the broker has confirmed each, or until_mono_us.  ret_confirmed[i] tells
- * of events[i].  OK if all are; UNAVAILABLE if some are not: they may have been taken all the same.
+ * Publishes up to BROKER_WINDOW_MAX events as CloudEvents 1.0 (routing key or subject: the topic) and
+ * waits (parks) until the broker has confirmed each, or until_mono_us.  ret_confirmed[i] tells of
+ * events[i].  OK if all are; UNAVAILABLE if some are not: they may have been taken all the same.
  */
 enum status broker_publish(struct broker *b, const struct event *events, size_t n,
                            int64_t until_mono_us, bool *ret_confirmed);
@@ -47,9 +46,8 @@ enum status broker_publish(struct broker *b, const struct event *events, size_t 
  */
 struct broker_queue *broker_subscribe(struct broker *b, const char *name, const char *const *topics,
                                       enum broker_kind kind, void (*wake)(void *arg), void *arg);
-/* Takes up to n of what has come, in its order; never waits.  They live in a; *ret_tags to
- * acknowledge them with.  What is no CloudEvent of ours is given back to the broker as a dead
- * letter, and counted. */
+/* Takes up to n of what has come, in its order; never waits.  They live in a; *ret_tags to acknowledge
+ * them with.  What is no CloudEvent of ours is given back to the broker as a dead letter, and counted. */
 size_t broker_take(struct broker_queue *q, struct arena *a, size_t n, struct event *ret_events,
                    uint64_t *ret_tags);
 /* All up to tag have been taken for good.  A tag from before a reconnection does nothing. */
