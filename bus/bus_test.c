@@ -189,8 +189,11 @@ world_open(struct world *w, const char *dir, int attempts_max)
     alpha.bad_number = beta.bad_number = alpha.handled = beta.handled = 0;
     const struct subscriber of_alpha = {
         .service = "alpha", .store = w->core, .topics = hears_sold, .handle = hear, .arg = &alpha};
-    const struct subscriber of_beta = {
-        .service = "beta", .store = w->listeners, .topics = hears_all, .handle = hear, .arg = &beta};
+    const struct subscriber of_beta = {.service = "beta",
+                                       .store = w->listeners,
+                                       .topics = hears_all,
+                                       .handle = hear,
+                                       .arg = &beta};
     bus_subscribe(w->bus, &of_alpha);
     bus_subscribe(w->bus, &of_beta);
 }

@@ -63,7 +63,8 @@ static const char bus_tables_sql[] =
     "  PRIMARY KEY (publisher, subject)\n"
     ");\n";
 
-/* What is kept between processes: the inbox, and a parked event itself, whose row may be elsewhere. */
+/* What is kept between processes: the inbox, and a parked event itself, whose row may be elsewhere.
+ */
 static const char bus_spread_sql[] =
     "CREATE TABLE bus_inbox (\n"
     "  subscriber TEXT NOT NULL,\n"
