@@ -274,6 +274,26 @@ TEST(calls_that_are_malformed_end_with_a_status)
     peer_end(&p);
 }
 
+/* Its client only waits: the server ends it by its own clock, and tells the handler. */
+TEST(a_call_whose_deadline_passes_is_ended_by_the_server)
+{
+    struct place p;
+    struct world w = peer_begin(&p);
+    struct text t = hostile_begin(&w), block = text_in(w.arena);
+    static const char call_wait[] = CALL("\x09", "/t.T/Wait");
+    text_add_n(&block, call_wait, sizeof call_wait - 1);
+    text_add_n(&block, "\x00\x0cgrpc-timeout\x03"
+                       "20m",
+               18);
+    add_call(&t, 1, 0, block.bytes, block.n);
+    add_frame(&t, NGHTTP2_DATA, 1, 1, "\0\0\0\0\0", 5);
+    add_frame(&t, NGHTTP2_GOAWAY, 0, 0, "\0\0\0\0\0\0\0\0", 8);
+    struct text heard = converse(&w, t.bytes, t.n);
+    check_text(field_heard(&w, &heard, "grpc-status"), "4");
+    until(atomic_load(&p.cancelled) == 1);
+    peer_end(&p);
+}
+
 TEST(random_damage_to_calls_harms_nobody_else)
 {
     struct place p;
