@@ -9,6 +9,8 @@
 
 enum {
     STREAMS_MAX = 1000,
+    RESETS_BURST = 1000, /* as many calls may pass their deadlines at once */
+    RESETS_PER_SECOND = 33,
     STREAM_WINDOW_BYTES = 4 << 20,
     CONNECTION_WINDOW_BYTES = 16 << 20,
     HEADER_LIST_BYTES_MAX = 16 << 10,    /* announced */
@@ -179,7 +181,7 @@ static int
 on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct conn *c = arg;
-    http2_count_received(c->http2, frame);
+    http2_count_received(c, frame);
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
     struct grpc_call *call = find(session, arg, frame->hd.stream_id);
@@ -404,6 +406,8 @@ const struct http2_kind http2_calls = {
     .stream_window_bytes = STREAM_WINDOW_BYTES,
     .connection_window_bytes = CONNECTION_WINDOW_BYTES,
     .header_bytes_max = HEADER_LIST_BYTES_MAX,
+    .resets_burst = RESETS_BURST,
+    .resets_per_second = RESETS_PER_SECOND,
     .credits_itself = true,
     .fill = fill,
     .sweep = grpc_calls_sweep,
