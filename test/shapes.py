@@ -144,7 +144,8 @@ class Processes:
     def stop(self, *names):
         """SIGTERM; the gateway ends before the others are asked to.  Gives the worst exit code."""
         if not names and 'gateway' in self.running:
-            return self.stop('gateway') or self.stop()
+            code = self.stop('gateway')
+            return self.stop() or code
         names = names or list(self.running)
         for name in names:
             process = self.running.get(name)
