@@ -6,7 +6,7 @@
 
 #include "base/text.h"
 #include "bus/bus_private.h"
-#include "bus/fake_broker.h"
+#include "bus/fake_broker_test.h"
 #include "test/test.h"
 
 enum { FIBERS_MAX = 200, PROCESSES = 4, DRAIN_US = 20000000, SUBJECTS = 5, FAULTS = 30 };
