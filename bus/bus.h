@@ -186,14 +186,15 @@ enum status bus_read(struct bus *bus, struct tx_scope *scope, int64_t after, con
 int64_t bus_head(struct bus *bus, struct tx_scope *scope);
 
 /*
- * Erasing from the journal.  An erasing event is noted in the transaction that hears it, in whose
- * store the journal is; bus_erase, called now and then, gives fn each event before it and the event
- * itself, and writes what fn makes of them.  That begins when every subscriber has heard the erasing
- * event, and what somebody has parked keeps its data until it is handled.
+ * Erasing from the journal.  An erasing event is noted in the transaction that hears it, in the store
+ * whose journal is to be gone through; it need not stand in that journal.  bus_erase, called now and
+ * then, gives fn each event that was there, and writes what fn makes of it.  That begins at due_us,
+ * and when every subscriber here has heard them all; who hears elsewhere is not known here, and is
+ * given time by due_us.  What somebody has parked keeps its data until it is handled.
  */
 typedef bool bus_erase_fn(struct arena *a, const struct event *erasing, const struct event *e,
                           ProtobufCBinaryData *ret_data); /* false: e stays as it is */
-void bus_erase_note(struct tx *tx, const struct event *erasing);
+void bus_erase_note(struct tx *tx, const struct event *erasing, int64_t due_us);
 /* Some pages of it. */
 enum status bus_erase(struct bus *bus, bus_erase_fn *fn);
 

@@ -35,7 +35,7 @@ static enum status
 hear(void *arg, struct tx *tx, const struct event *event)
 {
     (void)arg;
-    bus_erase_note(tx, event);
+    bus_erase_note(tx, event, 0);
     return tx_status(tx);
 }
 
