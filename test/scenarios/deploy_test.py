@@ -220,6 +220,11 @@ class Deploy(unittest.TestCase):
                 if probe in pod['containers'][0] and 'httpGet' in pod['containers'][0][probe]:
                     self.assertIn(pod['containers'][0][probe]['httpGet']['port'], ports)
 
+    def test_no_two_pods_share_files(self):
+        claims = of_kind(self.all, 'PersistentVolumeClaim')
+        self.assertEqual({n: c['spec']['accessModes'] for n, c in claims.items()}, {'sandbox': ['ReadWriteOnce']})
+        self.assertEqual(of_kind(self.all, 'Deployment')['sandbox']['spec']['replicas'], 1)
+
     def test_a_pod_ends_after_the_last_request(self):
         drain_s = int(of_kind(self.all, 'ConfigMap')['souk-settings']['data']['SOUK_DRAIN_S'])
         for name, d, pod in self.pods():
