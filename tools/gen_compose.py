@@ -41,7 +41,7 @@ def souk(shape, command, port):
 def process(shape, p):
     facts, ports = shape.facts, shape.facts['ports']
     front = shape.is_front(p)
-    kept = shape.fact(p, 'single', False)
+    kept = shape.keeps_file(p)
     made = souk(shape, ['run', '--topology', TOPOLOGY, '--process', p.name, '--data', DATA],
                 ports['http'] if front else ports['monitor'])
     environment = {**facts['settings'], **shape.fact(p, 'settings', {})}

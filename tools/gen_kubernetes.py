@@ -132,7 +132,7 @@ def scraped(shape, p):
 
 
 def deployment(shape, p):
-    single = shape.fact(p, 'single', False)
+    single = shape.keeps_file(p)
     pod = {**pod_base(shape, p.name), 'terminationGracePeriodSeconds': grace_s(shape),
            **({'initContainers': [owns_identity(shape)]} if shape.is_front(p) else {}),
            'containers': [container(shape, p)], 'volumes': volumes(shape, p)}
@@ -310,7 +310,7 @@ def secrets(shape):
 def of_process(shape, p):
     yield deployment(shape, p)
     yield service(shape, p)
-    if not shape.fact(p, 'single', False):
+    if not shape.keeps_file(p):
         yield autoscaler(shape, p)
         yield disruption_budget(shape, p)
     if shape.is_front(p):

@@ -237,9 +237,11 @@ class Deploy(unittest.TestCase):
     def test_who_keeps_a_file_has_one_replica_and_the_others_scale(self):
         deployments, scalers = of_kind(self.all, 'Deployment'), of_kind(self.all, 'HorizontalPodAutoscaler')
         budgets = of_kind(self.all, 'PodDisruptionBudget')
+        files = {self.shape.home[s['name']].name for s in self.shape.map['services'] if s['full_text']}
+        self.assertTrue(files)
         for p in self.shape.processes:
             spec = deployments[p.name]['spec']
-            if self.shape.fact(p, 'single', False):
+            if p.name in files:
                 self.assertEqual((spec['replicas'], spec['strategy']['type']), (1, 'Recreate'))
                 self.assertNotIn(p.name, scalers)
             else:
