@@ -55,7 +55,7 @@ def process(shape, p):
     else:
         environment['SOUK_MONITOR'] = f'0.0.0.0:{ports["monitor"]}'
     if 'sandbox' in shape.fact(p, 'reaches', []):
-        environment['SOUK_SANDBOX_URL'] = f'http://sandbox:{ports["sandbox"]}'
+        environment |= {'SOUK_SANDBOX': 'on', 'SOUK_SANDBOX_URL': f'http://sandbox:{ports["sandbox"]}'}
     made['environment'] = environment
     made['volumes'] = [f'./compose.conf:{TOPOLOGY}:ro', f'identity:{IDENTITY}' + ('' if front else ':ro')]
     if kept:

@@ -45,7 +45,7 @@ def environment(shape, p):
     else:
         plain['SOUK_MONITOR'] = f'0.0.0.0:{ports["monitor"]}'
     if 'sandbox' in shape.fact(p, 'reaches', []):
-        plain['SOUK_SANDBOX_URL'] = f'http://sandbox:{ports["sandbox"]}'
+        plain |= {'SOUK_SANDBOX': 'on', 'SOUK_SANDBOX_URL': f'http://sandbox:{ports["sandbox"]}'}
     return ([{'name': k, 'value': v} for k, v in sorted(plain.items())] +
             [from_secret('souk', name) for name in shape.facts['secrets']] +
             [from_secret('souk-' + s, name) for s in p.services
