@@ -6,8 +6,10 @@
 Every test program, whether in C (`*_test.c`) or in Python (`test/scenarios/*_test.py`), ends with a line
 "N passed, N failed"; what it says beyond that is shown when something failed.  C tests run under the
 address and undefined-behaviour sanitizers; those of the layers that know threads also under the thread
-sanitizer.
+sanitizer.  What tests a store runs on SQLite and on a PostgreSQL server of ours, which is told to all C
+tests as SOUK_TEST_POSTGRES.
 """
+import atexit
 import json
 import os
 import re
@@ -19,6 +21,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CLOSING = re.compile(r'^(\d+) passed, (\d+) failed$', re.M)
+sys.path.insert(0, str(ROOT / 'test'))
+from postgres_server import Postgres  # noqa: E402
+
+ON_BOTH = {'store_test', 'rows_test', 'batch_test', 'migrate_test'}
 THREADED = {'fiber', 'store', 'net', 'bus', 'kit'}
 TIMEOUT_S = 900
 
@@ -36,6 +42,9 @@ def c_tests(folder, suites):
     for test in json.loads(listed):
         if suites is None or {s.split(':')[-1] for s in test['suite']} & suites:
             yield f'{folder}/{test["name"]}', test['cmd'], test['env']
+            if test['name'] in ON_BOTH:
+                yield f'{folder}/{test["name"]} on PostgreSQL', test['cmd'], \
+                    {**test['env'], 'SOUK_TEST_STORE': 'postgres'}
 
 
 def jobs(everything):
@@ -79,6 +88,10 @@ def run(job):
 def main(arguments):
     names = [a for a in arguments if not a.startswith('-')]
     wanted = [j for j in jobs('--all' in arguments) if not names or any(n in j[0] for n in names)]
+    server = Postgres() if any(j[0].startswith('build-') for j in wanted) else None
+    if server:
+        os.environ['SOUK_TEST_POSTGRES'] = server.url
+        atexit.register(server.close)
     passed = failed = 0
     with ThreadPoolExecutor(max_workers=2) as pool:
         for name, ok, bad, output, took in pool.map(run, wanted):
