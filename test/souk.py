@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,16 +17,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import shapes  # noqa: E402
+from private_server import free_port  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 BINARY = os.environ.get('SOUK_BINARY', str(ROOT / 'build/souk'))
 PASSWORD = 'correct horse battery'
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
 
 
 class Souk:
