@@ -8,7 +8,8 @@
 
 enum { HEALTH_TIMEOUT_US = 4 * SECOND_US };
 
-/* The setting, where nobody gave an address; a server on every address is asked on this machine's. */
+/* The setting, where nobody gave an address; a server on every address is asked on this machine's.
+ */
 static const char *
 address_of(const struct options *options, const struct conf *conf)
 {

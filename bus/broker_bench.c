@@ -1,5 +1,6 @@
 /*
- * What a broker takes: events confirmed in a second, in windows and one by one, and how fast they come.
+ * What a broker takes: events confirmed in a second, in windows and one by one, and how fast they
+ * come.
  *
  *     broker_bench URL [seconds]
  */
@@ -97,7 +98,8 @@ main(int argc, char **argv)
         return 2;
     }
     atomic_bool heard = false;
-    struct broker_queue *q = broker_subscribe(b, "souk.bench", topics, BROKER_ORDERED, hear, &heard);
+    struct broker_queue *q =
+        broker_subscribe(b, "souk.bench", topics, BROKER_ORDERED, hear, &heard);
     while (!heard) /* until the broker knows the queue, which then fills */
         publish(b, 1, 0);
     publish(b, 1, seconds);

@@ -5,12 +5,12 @@
  * broker_link.c   a connection and its thread: connects, serves, connects again
  * broker_event.c  an event as CloudEvents' attributes, and back
  * broker_url.c    what a URL says
- * rabbitmq.c, rabbitmq_queue.c    AMQP 0-9-1
- * nats.c, nats_queue.c            NATS JetStream
+ * rabbitmq.c, rabbitmq_queue.c         AMQP 0-9-1
+ * nats.c, nats_stream.c, nats_queue.c   NATS JetStream
  *
- * A broker has two links, so that a broker that takes nothing more from its publishers still gives to
- * its consumers.  All that a wire does runs on the threads of the links; fibers leave their wishes under
- * the broker's lock and kick the link.
+ * A broker has two links, so that a broker that takes nothing more from its publishers still gives
+ * to its consumers.  All that a wire does runs on the threads of the links; fibers leave their
+ * wishes under the broker's lock and kick the link.
  */
 #pragma once
 #include <stdatomic.h>
@@ -19,10 +19,10 @@
 #include "fiber/fiber.h"
 
 enum {
-    QUEUES_MAX = 128,        /* of one broker in one process */
-    QUEUE_TOPICS_MAX = 128,  /* that one queue is bound to */
+    QUEUES_MAX = 128,               /* of one broker in one process */
+    QUEUE_TOPICS_MAX = 128,         /* that one queue is bound to */
     BROADCAST_WAITING_MAX = 100000, /* events that a process may be behind */
-    TURN_MOST_MS = 1000,     /* a link looks this often for its heartbeats */
+    TURN_MOST_MS = 1000,            /* a link looks this often for its heartbeats */
     CONNECT_MOST_MS = 5000,
     REPLY_MOST_MS = 10000,
     HEARTBEAT_S = 10,
@@ -109,7 +109,8 @@ void link_kicked(struct link *l);
 bool link_fail(struct link *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void link_set_socket(struct link *l, int socket);
 
-/* ---- windows: what is published together ------------------------------------------------------ */
+/* ---- windows: what is published together ------------------------------------------------------
+ */
 
 struct window {
     struct window *next;
@@ -148,7 +149,7 @@ struct broker_queue {
 
     /* The link's: */
     void *wire;
-    bool fresh; /* something came in this turn */
+    bool fresh;    /* something came in this turn */
     uint64_t told; /* up to where the broker knows what is taken for good */
 
     /* Under the broker's lock: */

@@ -11,8 +11,8 @@
 #include "bus/broker_inside.h"
 #include "fiber/wait.h"
 
-/* How long it waits before it connects again: doubling, and each time something between a half and the
- * whole of it, so that those who lost a broker together do not come back together. */
+/* How long it waits before it connects again: doubling, and each time something between a half and
+ * the whole of it, so that those who lost a broker together do not come back together. */
 static const int64_t delay_first_us = 100 * MILLISECOND_US, delay_most_us = 5 * SECOND_US;
 /* A connection that held this long was a good one: the next delay is the first again. */
 static const int64_t steady_us = 5 * SECOND_US;

@@ -1,7 +1,7 @@
 /*
- * What the bus calls of a broker (bus/broker.h says what each does), so that it can be tested with one
- * that loses, repeats and delays.  The real one is
- *     {broker_publish, broker_subscribe, broker_take, broker_ack, broker_unsubscribe}
+ * What the bus calls of a broker (bus/broker.h says what each does), so that it can be tested with
+ * one that loses, repeats and delays.  The real one is {broker_publish, broker_subscribe,
+ * broker_take, broker_ack, broker_unsubscribe}
  */
 #pragma once
 #include "bus/broker.h"

@@ -12,9 +12,10 @@
 #include "base/text.h"
 #include "base/time.h"
 
-enum { WAIT_US = 60000000, MANY = 1000, KILLS = 2, SOON_US = 300000 };
+enum { WAIT_US = 120000000, MANY = 1000, KILLS = 2, SOON_US = 300000 };
 
-/* Both brokers keep every promise, or are not here: SOUK_TEST_RABBITMQ and SOUK_TEST_NATS name them. */
+/* Both brokers keep every promise, or are not here: SOUK_TEST_RABBITMQ and SOUK_TEST_NATS name
+ * them. */
 #define BOTH(name)                                                                                 \
     TEST(rabbitmq_##name)                                                                          \
     {                                                                                              \
@@ -56,7 +57,8 @@ make(struct arena *a, const char *topic, int sequence)
     };
 }
 
-/* Publishes events first…last of the topic in windows until each is confirmed; false if time is up. */
+/* Publishes events first…last of the topic in windows until each is confirmed; false if time is up.
+ */
 static bool
 publish(struct broker *b, struct arena *a, const char *topic, int first, int last)
 {
@@ -143,7 +145,8 @@ expect(struct ear *ear, int sequence)
         check_int(ear->event.sequence, sequence);
 }
 
-/* ---- a broker and an arena for a test --------------------------------------------------------- */
+/* ---- a broker and an arena for a test ---------------------------------------------------------
+ */
 
 struct stage {
     const char *url;
@@ -180,7 +183,8 @@ end(struct stage *s)
     arena_free(s->arena);
 }
 
-/* A queue hears from when the broker knows it: events are published until one comes, with sequence 0. */
+/* A queue hears from when the broker knows it: events are published until one comes, with sequence
+ * 0. */
 static void
 settle_in(struct stage *s, struct ear *ear, const char *topic)
 {
@@ -381,7 +385,8 @@ serves_all_consumers_of_a_shared_queue(const struct carrier *c)
     int heard[2] = {0}, all = 0, published = 0;
     int64_t until = env.mono_us() + WAIT_US;
     while ((all < published || !heard[0] || !heard[1]) && env.mono_us() < until) {
-        if (published + 20 <= MANY && publish(s.broker, s.arena, topic, published + 1, published + 20))
+        if (published + 20 <= MANY &&
+            publish(s.broker, s.arena, topic, published + 1, published + 20))
             published += 20;
         for (int i = 0; i < 2; i++)
             while (take(&ears[i], 20000)) {
@@ -486,7 +491,8 @@ puts_garbage_to_the_dead_letters(const struct carrier *c)
 }
 BOTH(puts_garbage_to_the_dead_letters)
 
-/* ---- a broker that comes and goes ------------------------------------------------------------- */
+/* ---- a broker that comes and goes -------------------------------------------------------------
+ */
 
 static int
 free_port(void)
@@ -505,7 +511,8 @@ TEST(a_broker_that_is_away_makes_nobody_wait_beyond_the_deadline)
     const char *schemes[] = {"amqp", "nats"};
     for (size_t i = 0; i < 2; i++) {
         struct arena *a = arena_new();
-        struct broker *b = open_broker(a, arena_printf(a, "%s://127.0.0.1:%d", schemes[i], free_port()));
+        struct broker *b =
+            open_broker(a, arena_printf(a, "%s://127.0.0.1:%d", schemes[i], free_port()));
         struct ear ear;
         listen_to(&ear, b, a, "souk.orders", "shop.sold", BROKER_ORDERED);
         struct event e = make(a, "shop.sold", 1);
@@ -530,8 +537,10 @@ TEST(what_is_no_url_of_a_broker_is_refused_with_a_reason)
         {"http://localhost", "its scheme is none of amqp, amqps, nats, tls"},
         {"nats://localhost/x", "nats has no path"},
         {"amqp://localhost:99999", "it is no URL"},
-        {"amqps://localhost?verify=none", "of options it knows cacertfile=, certfile= and keyfile= alone"},
-        {"amqps://localhost?cacertfile", "of options it knows cacertfile=, certfile= and keyfile= alone"},
+        {"amqps://localhost?verify=none",
+         "of options it knows cacertfile=, certfile= and keyfile= alone"},
+        {"amqps://localhost?cacertfile",
+         "of options it knows cacertfile=, certfile= and keyfile= alone"},
         {"amqps://localhost?certfile=/a", "certfile and keyfile go together"},
         {"amqp://localhost?cacertfile=/a", "certificates are for amqps and tls"},
     };
@@ -552,7 +561,8 @@ TEST(a_url_is_taken_apart)
     struct broker_url url;
     const char *why;
     check(broker_url_parse(
-        a, "amqps://us%40er:p%2Fw@[::1]:99/a%2Fb?cacertfile=/c%20a.pem&certfile=/c&keyfile=/k", &url, &why));
+        a, "amqps://us%40er:p%2Fw@[::1]:99/a%2Fb?cacertfile=/c%20a.pem&certfile=/c&keyfile=/k",
+        &url, &why));
     check(url.tls && url.wire == &rabbitmq_wire);
     check_text(url.user, "us@er");
     check_text(url.password, "p/w");
@@ -572,7 +582,7 @@ struct flow {
     struct broker *out, *in;
     const char *topic;
     struct ear ear;
-    atomic_bool enough, failed;
+    atomic_bool enough, published, failed;
     _Atomic int confirmed, heard; /* sequences up to these, without a gap */
 };
 
@@ -589,6 +599,7 @@ flow_publish(void *arg)
             f->confirmed += window;
         arena_free(a);
     }
+    f->published = true;
 }
 
 /* Each sequence is first heard after the one before it. */
@@ -596,7 +607,7 @@ static void
 flow_hear(void *arg)
 {
     struct flow *f = arg;
-    while ((!f->enough || f->heard < f->confirmed) && !f->failed) {
+    while ((!f->published || f->heard < f->confirmed) && !f->failed) {
         f->ear.arena = arena_new();
         if (take(&f->ear, SECOND_US)) {
             f->failed |= f->ear.event.sequence > f->heard + 1;
@@ -635,8 +646,8 @@ loses_nothing_confirmed_when_it_is_killed(const struct carrier *c)
     listen_to(&f.ear, f.in, a, "souk.orders", f.topic, BROKER_ORDERED);
     settle_in(&s, &f.ear, f.topic);
     f.ear.arena = NULL;
-    /* RabbitMQ forgets a quorum queue that was made some seconds before it is killed: its directory of
-     * them is not synced.  A decent end syncs it. */
+    /* RabbitMQ forgets a quorum queue that was made some seconds before it is killed: its directory
+     * of them is not synced.  A decent end syncs it. */
     check(private_do(&server, "stop") && private_do(&server, "start"));
 
     struct sched *sched = sched_new("flow", 4);
@@ -693,9 +704,13 @@ expect_distrust(struct arena *a, const char *url)
     struct broker *b = open_broker(a, url);
     struct event e = make(a, "shop.sold", 1);
     bool confirmed = true;
-    check_int(broker_publish(b, &e, 1, env.mono_us() + 2 * SECOND_US, &confirmed), UNAVAILABLE);
-    check(!broker_figures(b).connected);
-    check(strstr(broker_figures(b).error, "connecting: "));
+    struct broker_figures figures = {0};
+    for (int64_t until = env.mono_us() + WAIT_US;
+         !strstr(figures.error, "connecting: ") && env.mono_us() < until; fiber_sleep_us(10000))
+        figures = broker_figures(b);
+    check(strstr(figures.error, "connecting: "));
+    check_int(broker_publish(b, &e, 1, env.mono_us() + SOON_US, &confirmed), UNAVAILABLE);
+    check(!confirmed);
     broker_free(b);
 }
 
@@ -709,7 +724,6 @@ trusts_the_named_authority_alone(const struct carrier *c)
     struct arena *a = arena_new();
     struct broker *b = open_broker(a, server.url);
     check(publish(b, a, "shop.sold", 1, 300));
-    check_text(broker_figures(b).error, "");
     broker_free(b);
 
     const char *query = strchr(server.url, '?'), *host = strstr(server.url, "localhost");

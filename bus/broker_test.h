@@ -1,4 +1,5 @@
-/* What the suite of the brokers needs of each: how to reach one, and what only a client of its own sees. */
+/* What the suite of the brokers needs of each: how to reach one, and what only a client of its own
+ * sees. */
 #pragma once
 #include <amqp.h>
 #include <amqp_tcp_socket.h>
@@ -24,7 +25,8 @@ struct carrier {
     int (*dead_letters)(const char *url, const char *name);
 };
 
-/* ---- a broker of a test's own, driven by lines ------------------------------------------------- */
+/* ---- a broker of a test's own, driven by lines -------------------------------------------------
+ */
 
 struct private_broker {
     pid_t pid;
@@ -82,7 +84,8 @@ private_end(struct private_broker *p)
     fclose(p->out);
 }
 
-/* ---- RabbitMQ --------------------------------------------------------------------------------- */
+/* ---- RabbitMQ ---------------------------------------------------------------------------------
+ */
 
 static amqp_connection_state_t
 amqp_client(const char *url)
@@ -141,7 +144,8 @@ static const struct carrier rabbitmq_carrier = {
     .dead_letters = rabbitmq_dead_letters,
 };
 
-/* ---- NATS ------------------------------------------------------------------------------------- */
+/* ---- NATS -------------------------------------------------------------------------------------
+ */
 
 static void
 nats_put_garbage(const char *url, const char *topic)

@@ -8,7 +8,8 @@
 static bool parse(struct arena *a, CURLU *url, struct broker_url *ret, const char **why);
 static const struct wire *wire_of(const char *scheme, bool *ret_tls, int *ret_port);
 static const char *part(struct arena *a, CURLU *url, CURLUPart which);
-static bool read_query(struct arena *a, const char *query, struct broker_url *ret, const char **why);
+static bool read_query(struct arena *a, const char *query, struct broker_url *ret,
+                       const char **why);
 static const char **option(struct broker_url *url, const char *name, size_t n);
 
 bool
@@ -122,9 +123,8 @@ option(struct broker_url *url, const char *name, size_t n)
     const struct {
         const char *name;
         const char **at;
-    } known[] = {{"cacertfile", &url->cacertfile},
-                 {"certfile", &url->certfile},
-                 {"keyfile", &url->keyfile}};
+    } known[] = {
+        {"cacertfile", &url->cacertfile}, {"certfile", &url->certfile}, {"keyfile", &url->keyfile}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (strlen(known[i].name) == n && memcmp(known[i].name, name, n) == 0)
             return known[i].at;

@@ -7,14 +7,14 @@
  * handlers in a transaction of the subscriber's, and moves the service's cursor in the same one.
  *
  * Between processes ("spread": bus_options.publishers is not NULL) the bus_event of a publisher's
- * store is its outbox, and its history.  A subscriber hears it by asking the outbox, or from a queue of
- * a broker that a relay fills from the outbox; then it compares what it took (its inbox) with the
- * outbox, and takes what is missing from there.  Order is kept for each publisher and subject, but for
- * what a broker lost, which comes late.
+ * store is its outbox, and its history.  A subscriber hears it by asking the outbox, or from a
+ * queue of a broker that a relay fills from the outbox; then it compares what it took (its inbox)
+ * with the outbox, and takes what is missing from there.  Order is kept for each publisher and
+ * subject, but for what a broker lost, which comes late.
  *
- * A handler that fails is retried with growing delays, then parked as a dead letter; later events of
- * the same publisher and subject queue behind it, for that subscriber only.  Failures of the store
- * itself (UNAVAILABLE) are not the event's fault: the follower waits and tries again.
+ * A handler that fails is retried with growing delays, then parked as a dead letter; later events
+ * of the same publisher and subject queue behind it, for that subscriber only.  Failures of the
+ * store itself (UNAVAILABLE) are not the event's fault: the follower waits and tries again.
  */
 #pragma once
 #include <protobuf-c/protobuf-c.h>
@@ -55,8 +55,8 @@ struct publish_context {
 /*
  * Writes an event in tx, whose service must be topic->publisher.  A failure makes tx fail.
  * Embedded, in a store that is not the core store it goes to that store's outbox, and from there to
- * the journal by a relay.  Spread, it goes to the bus_event of tx's store, which must be the home of
- * the publisher.
+ * the journal by a relay.  Spread, it goes to the bus_event of tx's store, which must be the home
+ * of the publisher.
  */
 void bus_publish(struct bus *bus, struct tx *tx, const struct publish_context *context,
                  const struct topic *topic, const ProtobufCMessage *message);
@@ -67,10 +67,10 @@ typedef enum status event_fn(void *arg, struct tx *tx, const struct event *event
 typedef void broadcast_fn(void *arg, const struct event *event);
 
 struct subscriber {
-    const char *service;          /* its name, and the cursor's */
-    struct store *store;          /* where its effects and cursor go */
-    const char *const *topics;    /* names; NULL-terminated; a single "*" is all */
-    event_fn *handle;             /* runs on a fiber */
+    const char *service;       /* its name, and the cursor's */
+    struct store *store;       /* where its effects and cursor go */
+    const char *const *topics; /* names; NULL-terminated; a single "*" is all */
+    event_fn *handle;          /* runs on a fiber */
     void *arg;
 
     /* Spread: */
@@ -87,10 +87,10 @@ struct subscriber {
 struct outbox_ask {
     int64_t after;             /* events behind this position; negative: behind the newest of now */
     const char *const *topics; /* NULL-terminated; "*" is all */
-    size_t most;               /* events in the answer, at most OUTBOX_EVENTS_MAX; 0 asks for head only */
-    int64_t wait_us;           /* for the first of them, at most OUTBOX_WAIT_US_MAX */
-    bool positions_only;       /* without data */
-    int64_t older_than_us;     /* none that is younger, and then without a wait; 0: all */
+    size_t most;         /* events in the answer, at most OUTBOX_EVENTS_MAX; 0 asks for head only */
+    int64_t wait_us;     /* for the first of them, at most OUTBOX_WAIT_US_MAX */
+    bool positions_only; /* without data */
+    int64_t older_than_us; /* none that is younger, and then without a wait; 0: all */
 };
 
 /* Its answer. */
@@ -115,11 +115,11 @@ struct bus_home {
 };
 
 struct bus_options {
-    struct store *core;                   /* has the journal; spread: of whom keeps_journal, or NULL */
+    struct store *core; /* has the journal; spread: of whom keeps_journal, or NULL */
     struct sched *core_sched, *listener_sched; /* where followers run: by their store */
-    struct store *listeners;              /* or NULL; spread: NULL */
-    int attempts_max;                     /* before a dead letter; 0 is 8 */
-    int64_t retry_first_us, retry_most_us; /* 0 is 100 ms and 5 min; doubling */
+    struct store *listeners;                   /* or NULL; spread: NULL */
+    int attempts_max;                          /* before a dead letter; 0 is 8 */
+    int64_t retry_first_us, retry_most_us;     /* 0 is 100 ms and 5 min; doubling */
 
     /*
      * Spread.  A topic's publisher is what stands before the first dot of its name.  All of this
@@ -140,10 +140,10 @@ struct bus_options {
     bool (*leads)(struct store *store, const char *what);
     struct broker *broker; /* NULL: followers ask the outboxes */
     const struct broker_ops *broker_ops;
-    const char *instance; /* this process's own name; for its queue of broadcasts */
-    int64_t poll_us;      /* how long an outbox is asked to wait; 0 is 2 s */
-    int64_t look_us;      /* an outbox that another process may write to is looked at; 0 is 1 s */
-    int64_t repair_us;    /* between comparisons with the outbox; 0 is 5 s */
+    const char *instance;  /* this process's own name; for its queue of broadcasts */
+    int64_t poll_us;       /* how long an outbox is asked to wait; 0 is 2 s */
+    int64_t look_us;       /* an outbox that another process may write to is looked at; 0 is 1 s */
+    int64_t repair_us;     /* between comparisons with the outbox; 0 is 5 s */
     int64_t repair_age_us; /* how old an event must be to be missed; 0 is 5 s */
 };
 
@@ -173,8 +173,9 @@ void bus_free(struct bus *bus);
 void bus_kick(void *bus, uint64_t batch);
 
 /* Waits until every follower has seen all that was in the journal at the call; false after
- * timeout_us.  Spread: until what is at home here is relayed, and every follower that leads is level
- * with the outboxes it can see; what a broker carries is not seen.  For tests and for the demo. */
+ * timeout_us.  Spread: until what is at home here is relayed, and every follower that leads is
+ * level with the outboxes it can see; what a broker carries is not seen.  For tests and for the
+ * demo. */
 bool bus_drained(struct bus *bus, int64_t timeout_us);
 
 /* Up to n events behind position, oldest first; topic and subject filter where they are not NULL.
@@ -185,14 +186,15 @@ enum status bus_read(struct bus *bus, struct tx_scope *scope, int64_t after, con
 int64_t bus_head(struct bus *bus, struct tx_scope *scope);
 
 /*
- * Erasing from the journal.  An erasing event is noted in the transaction that hears it, in whose
- * store the journal is; bus_erase, called now and then, gives fn each event before it and the event
- * itself, and writes what fn makes of them.  That begins when every subscriber has heard the erasing
- * event, and what somebody has parked keeps its data until it is handled.
+ * Erasing from the journal.  An erasing event is noted in the transaction that hears it, in the store
+ * whose journal is to be gone through; it need not stand in that journal.  bus_erase, called now and
+ * then, gives fn each event that was there, and writes what fn makes of it.  That begins at due_us,
+ * and when every subscriber here has heard them all; who hears elsewhere is not known here, and is
+ * given time by due_us.  What somebody has parked keeps its data until it is handled.
  */
 typedef bool bus_erase_fn(struct arena *a, const struct event *erasing, const struct event *e,
                           ProtobufCBinaryData *ret_data); /* false: e stays as it is */
-void bus_erase_note(struct tx *tx, const struct event *erasing);
+void bus_erase_note(struct tx *tx, const struct event *erasing, int64_t due_us);
 /* Some pages of it. */
 enum status bus_erase(struct bus *bus, bus_erase_fn *fn);
 
@@ -208,16 +210,16 @@ struct dead_letter {
     int64_t parked_at_us;
 };
 /* Of all subscribers; spread: of those in this process. */
-enum status bus_dead_letters(struct bus *bus, struct tx_scope *scope, const char *after_id, size_t n,
-                             struct dead_letter **ret, size_t *ret_n);
+enum status bus_dead_letters(struct bus *bus, struct tx_scope *scope, const char *after_id,
+                             size_t n, struct dead_letter **ret, size_t *ret_n);
 enum status bus_dead_letter(struct bus *bus, struct tx_scope *scope, const char *id,
                             struct dead_letter *ret);
 /* Tries it again now, with its attempts forgotten.  NOT_FOUND if there is none of this id. */
 enum status bus_redrive(struct bus *bus, struct tx_scope *scope, const char *id);
 
-/* How far each subscriber is behind the journal's head, for /metrics.  Spread: a row for each of its
- * publishers; the first has what is parked of all.  With a broker the cursor is of what has been
- * compared with the outbox. */
+/* How far each subscriber is behind the journal's head, for /metrics.  Spread: a row for each of
+ * its publishers; the first has what is parked of all.  With a broker the cursor is of what has
+ * been compared with the outbox. */
 struct bus_lag {
     const char *subscriber;
     const char *publisher; /* "" when embedded */

@@ -101,11 +101,12 @@ struct page {
     uint64_t *topics; /* topic_hash of each event's */
     uint64_t *tags;   /* a queue's, and how many are acknowledged */
     size_t done;
-    bool settles;     /* the cursor is to be written once it is read: the inbox shrinks */
+    bool settles; /* the cursor is to be written once it is read: the inbox shrinks */
 };
 
 /* A page in arena, which becomes its own. */
-struct page *page_new(struct arena *arena, int64_t after, int64_t last, struct event *events, size_t n);
+struct page *page_new(struct arena *arena, int64_t after, int64_t last, struct event *events,
+                      size_t n);
 void page_release(struct page *page);
 
 /* The newest of a store's bus_event, read once for all who follow it. */
@@ -113,9 +114,9 @@ struct tail {
     struct bus *bus;
     struct store *store;
     struct worker worker;
-    _Atomic int64_t head;         /* the newest position known to be durable */
-    _Atomic int64_t published_us; /* when somebody here last wrote to it, by env.mono_us */
-    struct spin lock;             /* guards what follows */
+    _Atomic int64_t head;              /* the newest position known to be durable */
+    _Atomic int64_t published_us;      /* when somebody here last wrote to it, by env.mono_us */
+    struct spin lock;                  /* guards what follows */
     struct page *ring[RING_PAGES_MAX]; /* oldest at ring_first, without gaps between them */
     size_t ring_first, ring_n, ring_bytes;
     struct asker *askers;
@@ -158,8 +159,8 @@ struct source {
 };
 
 /* The next event of the topics; NULL if there is none, or much was passed over: then its
- * position has moved.  In memory only where a transaction is open.  The event is valid until the next
- * call or source_rewind. */
+ * position has moved.  In memory only where a transaction is open.  The event is valid until the
+ * next call or source_rewind. */
 const struct event *source_next(struct source *s, bool memory_only);
 /* What was given or passed over is done for good. */
 void source_done(struct source *s);
@@ -184,9 +185,9 @@ struct fetch {
     const struct subscriber *compares; /* whose inbox it compares; NULL: it gives everything */
     struct worker *reader;             /* woken when a page is ready */
     struct worker worker;
-    bool far;                  /* all of the last page was missing */
-    _Atomic int64_t head;      /* the newest position that it heard of */
-    struct spin lock;          /* guards what follows */
+    bool far;             /* all of the last page was missing */
+    _Atomic int64_t head; /* the newest position that it heard of */
+    struct spin lock;     /* guards what follows */
     bool on;
     uint64_t generation; /* what was asked before a rewind is not wanted */
     int64_t after;
@@ -198,7 +199,8 @@ struct page *fetch_take(struct fetch *x);
 void fetch_rewind(struct fetch *x, int64_t after); /* negative: behind the newest */
 void fetch_rest(struct fetch *x);
 
-/* ---- a broker's queue, and the inbox ---------------------------------------------------------- */
+/* ---- a broker's queue, and the inbox ----------------------------------------------------------
+ */
 
 struct queue {
     struct bus *bus;
@@ -264,9 +266,9 @@ struct follower {
     bool full;             /* its last batch was: more is waiting */
     bool loaded;           /* what follows agrees with the tables */
     bool keeps_inbox;
-    int64_t next_try_us;   /* of the parked, on env.now_us's clock; INT64_MAX: nothing to retry */
-    int64_t look_us;       /* when to load them anew, by env.mono_us */
-    int64_t backoff_us;    /* while the store is in trouble; 0 is none */
+    int64_t next_try_us;    /* of the parked, on env.now_us's clock; INT64_MAX: nothing to retry */
+    int64_t look_us;        /* when to load them anew, by env.mono_us */
+    int64_t backoff_us;     /* while the store is in trouble; 0 is none */
     _Atomic int64_t parked; /* rows of bus_parked */
     atomic_bool redriven;
 };
@@ -342,7 +344,7 @@ struct bus {
     struct worker broadcaster;
     struct listener *listeners[LISTENERS_MAX];
     _Atomic size_t n_listeners;
-    struct topic_set heard_topics; /* of all listeners */
+    struct topic_set heard_topics;        /* of all listeners */
     struct source *heard[PUBLISHERS_MAX]; /* where they are */
     size_t n_heard, heard_turn;
     uint64_t heard_ids[HEARD_MAX]; /* of the last events, hashed */

@@ -1,16 +1,15 @@
 /*
  * Erasing: what is personal goes from the journal, once everybody has heard it.
  *
- * A row says how far the journal has been gone through for an erasing event.  The event itself comes
- * last: until then it says what is to be looked for.  What breaks off is done again from the row, and
- * doing it twice changes nothing.
+ * A row has an erasing event, which says what to look for, and how far the journal has been gone
+ * through for it.  What breaks off is done again from there, and doing it twice changes nothing.
  */
 #include "bus/bus_private.h"
 
 typedef Souk__Bus__ErasureRow ErasureRow;
 
 enum {
-    ERASE_ROWS_MAX = 128, /* in one transaction */
+    ERASE_ROWS_MAX = 128,  /* in one transaction */
     ERASE_PAGES_MAX = 500, /* of one call */
     ERASE_STORES_MAX = 2,
 };
@@ -19,26 +18,28 @@ static const int64_t look_again_us = MINUTE_US;
 static struct statement note = {
     .service = "bus",
     .name = "note_erasure",
-    .sql = "INSERT INTO bus_erasure (position, done_to, due_us, left_out) VALUES (?1, 0, 0, 0) "
-           "ON CONFLICT (position) DO NOTHING",
+    .sql =
+        "INSERT INTO bus_erasure (event_id, topic, subject, data, upto, done_to, due_us, left_out) "
+        "VALUES (?1, ?2, ?3, ?4, (SELECT coalesce(max(position), 0) FROM bus_event), 0, ?5, 0) "
+        "ON CONFLICT (event_id) DO NOTHING",
     .writes = true,
 };
 static struct statement find_due = {
     .service = "bus",
     .name = "find_erasure",
-    .sql = "SELECT position, done_to, left_out FROM bus_erasure WHERE due_us <= ?1 "
-           "ORDER BY position LIMIT 1",
+    .sql = "SELECT event_id, topic, subject, data, upto, done_to, left_out FROM bus_erasure "
+           "WHERE due_us <= ?1 ORDER BY upto, event_id LIMIT 1",
 };
 static struct statement move = {
     .service = "bus",
     .name = "move_erasure",
-    .sql = "UPDATE bus_erasure SET done_to = ?2, left_out = ?3, due_us = ?4 WHERE position = ?1",
+    .sql = "UPDATE bus_erasure SET done_to = ?2, left_out = ?3, due_us = ?4 WHERE event_id = ?1",
     .writes = true,
 };
 static struct statement end = {
     .service = "bus",
     .name = "end_erasure",
-    .sql = "DELETE FROM bus_erasure WHERE position = ?1",
+    .sql = "DELETE FROM bus_erasure WHERE event_id = ?1",
     .writes = true,
 };
 static struct statement rewrite = {
@@ -58,8 +59,8 @@ struct pass {
     struct bus *bus;
     bus_erase_fn *fn;
     struct event erasing;
-    int64_t done_to;
-    bool left_out; /* something that somebody has parked */
+    int64_t upto, done_to;
+    bool left_out;
     int pages;
 };
 
@@ -67,35 +68,36 @@ static enum status find_pass(struct bus *bus, struct arena *a, struct pass *ret)
 static bool heard_by_all(const struct bus *bus, int64_t position);
 static enum status go_through(struct pass *p);
 static enum status erase_page(struct pass *p, struct arena *a);
-static enum status finish(struct pass *p, struct arena *a);
+static enum status say_how_far(const struct pass *p, struct arena *a);
 static enum status commit(struct tx *tx, struct tx_scope *scope);
 static void write_data(struct tx *tx, const struct event *e);
 static enum status is_parked(const struct bus *bus, struct arena *a, int64_t position, bool *ret);
 
 void
-bus_erase_note(struct tx *tx, const struct event *erasing)
+bus_erase_note(struct tx *tx, const struct event *erasing, int64_t due_us)
 {
-    struct value in[] = {value_int(erasing->position)};
-    sql_exec(tx, &note, in, 1);
+    struct value in[] = {value_text(erasing->id), value_text(erasing->topic),
+                         value_text(erasing->subject), value_blob(erasing->data),
+                         value_int(due_us)};
+    sql_exec(tx, &note, in, sizeof in / sizeof in[0]);
 }
 
 enum status
 bus_erase(struct bus *bus, bus_erase_fn *fn)
 {
     enum status st = OK;
-    for (int pages = 0; pages < ERASE_PAGES_MAX && st == OK;) {
+    bool found = true;
+    for (int pages = 0; pages < ERASE_PAGES_MAX && found && st == OK;) {
         struct arena *a = arena_new();
         struct pass p = {.bus = bus, .fn = fn, .pages = pages};
         st = find_pass(bus, a, &p);
-        bool found = st == OK && heard_by_all(bus, p.erasing.position);
+        found = st == OK && heard_by_all(bus, p.upto);
         if (found)
             st = go_through(&p);
         arena_free(a);
-        if (st == NOT_FOUND || (st == OK && !found))
-            return OK;
         pages = p.pages + 1;
     }
-    return st;
+    return st == NOT_FOUND ? OK : st;
 }
 
 static enum status
@@ -109,9 +111,12 @@ find_pass(struct bus *bus, struct arena *a, struct pass *ret)
     tx_end(tx);
     if (st)
         return st;
+    ret->erasing = (struct event){
+        .id = row->event_id, .topic = row->topic, .subject = row->subject, .data = row->data};
+    ret->upto = row->upto;
     ret->done_to = row->done_to;
     ret->left_out = row->left_out;
-    return journal_event(bus, &scope, row->position, &ret->erasing);
+    return OK;
 }
 
 static bool
@@ -133,15 +138,14 @@ go_through(struct pass *p)
 {
     enum status st = OK;
     struct arena *a = arena_new();
-    while (st == OK && p->done_to < p->erasing.position - 1 && p->pages < ERASE_PAGES_MAX &&
-           !p->bus->stopping) {
+    while (st == OK && p->done_to < p->upto && p->pages < ERASE_PAGES_MAX && !p->bus->stopping) {
         st = erase_page(p, a);
         arena_reset(a);
         p->pages++;
         fiber_yield();
     }
     if (st == OK)
-        st = finish(p, a);
+        st = say_how_far(p, a);
     arena_free(a);
     return st;
 }
@@ -156,20 +160,19 @@ erase_page(struct pass *p, struct arena *a)
     enum status st = journal_rows(tx, p->done_to, ERASE_ROWS_MAX, &rows, &n);
     tx_end(tx);
     struct event *found = st ? NULL : arena_alloc(a, (n + 1) * sizeof *found);
-    int64_t last = p->erasing.position - 1;
-    for (size_t i = 0; st == OK && i < n && rows[i]->position <= last; i++) {
+    for (size_t i = 0; st == OK && i < n && rows[i]->position <= p->upto; i++) {
         struct event *e = &found[n_found];
         event_from_row(e, rows[i]);
-        bool parked = false;
         if (!p->fn(a, &p->erasing, e, &e->data))
             continue;
+        bool parked = false;
         st = is_parked(p->bus, a, e->position, &parked);
         p->left_out = p->left_out || parked;
         n_found += !parked;
     }
     if (st)
         return st;
-    p->done_to = n == ERASE_ROWS_MAX && rows[n - 1]->position < last ? rows[n - 1]->position : last;
+    p->done_to = n == ERASE_ROWS_MAX ? rows[n - 1]->position : p->upto;
     if (n_found == 0)
         return OK;
     tx = tx_begin_in(p->bus->options.core, "bus", &scope);
@@ -178,28 +181,20 @@ erase_page(struct pass *p, struct arena *a)
     return commit(tx, &scope);
 }
 
-/* The erasing event's own data goes with the row; it stays while another's is left. */
+/* What was left out is come back to, from the beginning. */
 static enum status
-finish(struct pass *p, struct arena *a)
+say_how_far(const struct pass *p, struct arena *a)
 {
     struct tx_scope scope = {.arena = a};
-    struct event last = p->erasing;
-    bool done = p->done_to >= last.position - 1, parked = false;
-    enum status st = done ? is_parked(p->bus, a, last.position, &parked) : OK;
-    if (st)
-        return st;
-    bool again = done && (parked || p->left_out);
-    struct value at[] = {value_int(last.position), value_int(done ? 0 : p->done_to),
+    bool done = p->done_to >= p->upto;
+    struct value in[] = {value_text(p->erasing.id), value_int(done ? 0 : p->done_to),
                          value_int(!done && p->left_out),
-                         value_int(again ? env.now_us() + look_again_us : 0)};
+                         value_int(done ? env.now_us() + look_again_us : 0)};
     struct tx *tx = tx_begin_in(p->bus->options.core, "bus", &scope);
-    if (done && !again) {
-        if (p->fn(a, &p->erasing, &last, &last.data))
-            write_data(tx, &last);
-        sql_exec(tx, &end, at, 1);
-    } else {
-        sql_exec(tx, &move, at, 4);
-    }
+    if (done && !p->left_out)
+        sql_exec(tx, &end, in, 1);
+    else
+        sql_exec(tx, &move, in, 4);
     return commit(tx, &scope);
 }
 
@@ -217,7 +212,8 @@ write_data(struct tx *tx, const struct event *e)
     sql_exec(tx, &rewrite, in, 2);
 }
 
-/* By anybody, in whichever store.  Only what has been heard is asked for: nothing is parked anew. */
+/* By anybody, in whichever store.  Only what has been heard is asked for: nothing is parked anew.
+ */
 static enum status
 is_parked(const struct bus *bus, struct arena *a, int64_t position, bool *ret)
 {

@@ -1,9 +1,10 @@
 /*
  * A fiber that asks one publisher's outbox and has the next page ready for its reader.
  *
- * Where a broker brings the events it compares instead: positions only, of what is some seconds old,
- * against the inbox.  A page then has what is missing (and perhaps more; the inbox knows), and lets
- * the cursor move and the inbox shrink.  Of a subscriber that has nothing yet it asks for everything.
+ * Where a broker brings the events it compares instead: positions only, of what is some seconds
+ * old, against the inbox.  A page then has what is missing (and perhaps more; the inbox knows), and
+ * lets the cursor move and the inbox shrink.  Of a subscriber that has nothing yet it asks for
+ * everything.
  */
 #include "bus/bus_private.h"
 

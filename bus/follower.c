@@ -11,13 +11,14 @@
 #include "bus/bus_private.h"
 
 enum {
-    IDLE_WRITES_EVENTS = 1000, /* passed over before the cursor is written for them alone */
-    BATCH_US_MAX = 500,        /* then others get the writer */
+    IDLE_WRITES_EVENTS = 1000,  /* passed over before the cursor is written for them alone */
+    BATCH_US_MAX = 500,         /* then others get the writer */
     BATCH_SPREAD_US_MAX = 5000, /* a store may be a round trip away */
-    GATHER_EVENTS_MAX = 250,   /* of a listener, whose writer nobody waits for */
+    GATHER_EVENTS_MAX = 250,    /* of a listener, whose writer nobody waits for */
     GATHER_US_MAX = 10000,
-    GATHER_PAUSE_US = 10000, /* between its transactions, so that it syncs less often than sales do */
-    CLOCK_LOOK_US = 1000000,   /* while something is to be retried: the wall clock may be set */
+    GATHER_PAUSE_US =
+        10000, /* between its transactions, so that it syncs less often than sales do */
+    CLOCK_LOOK_US = 1000000, /* while something is to be retried: the wall clock may be set */
     LEAD_LOOK_US = 500000,
     BACKOFF_FIRST_US = 10000,
     BACKOFF_MOST_US = 1000000,
@@ -290,8 +291,8 @@ static int64_t
 next_look_us(const struct follower *f)
 {
     int64_t look_us = f->bus->options.leads ? env.mono_us() + LEAD_LOOK_US : INT64_MAX;
-    if (f->next_try_us == INT64_MAX)
-        return look_us; /* the tail wakes us */
+    if (f->next_try_us == INT64_MAX || !f->lead.leads)
+        return look_us; /* a source wakes us */
     int64_t wait_us = f->next_try_us - env.now_us();
     if (wait_us > CLOCK_LOOK_US)
         wait_us = CLOCK_LOOK_US;

@@ -115,12 +115,14 @@ go_on(struct window *w)
     int64_t now_us = env.mono_us();
     if (f->cursor > w->written && now_us >= w->write_us)
         write_cursor(w);
-    if (w->n > 0 || !f->loaded)
+    if (w->n > 0 || w->source.position < f->tail->head) {
+        fiber_yield();
         return;
+    }
     int64_t until_us = f->cursor > w->written ? w->write_us : INT64_MAX;
     if (f->tail->bus->options.leads && until_us > now_us + LOOK_US)
         until_us = now_us + LOOK_US;
-    if (w->source.position >= f->tail->head)
+    if (f->loaded)
         worker_wait(&f->asker.worker, until_us);
 }
 

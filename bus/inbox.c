@@ -1,6 +1,6 @@
 /*
- * The inbox: which events a subscriber has taken from a broker, behind the cursor up to which it has
- * compared with their publisher's outbox.  A row is written in the transaction of the effect.
+ * The inbox: which events a subscriber has taken from a broker, behind the cursor up to which it
+ * has compared with their publisher's outbox.  A row is written in the transaction of the effect.
  */
 #include "bus/bus_private.h"
 

@@ -68,7 +68,7 @@ static struct statement list_by_subject = {
     .service = "bus",
     .name = "list_by_subject",
     .sql = "SELECT position, " EVENT_COLUMNS " FROM bus_event "
-           "WHERE subject = ?1 AND position > ?2 AND (?3 IS NULL OR topic = ?3) "
+           "WHERE subject = ?1 AND position > ?2 AND (CAST(?3 AS TEXT) IS NULL OR topic = ?3) "
            "ORDER BY position LIMIT ?4",
 };
 static struct statement find_event = {

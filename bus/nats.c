@@ -10,7 +10,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
@@ -67,7 +66,8 @@ set_options(natsOptions *options, struct link *l)
 {
     const struct broker_url *url = &l->broker->url;
     struct nats *n = l->wire;
-    const char *host = strchr(url->host, ':') ? arena_printf(n->scratch, "[%s]", url->host) : url->host;
+    const char *host =
+        strchr(url->host, ':') ? arena_printf(n->scratch, "[%s]", url->host) : url->host;
     const char *address = arena_printf(n->scratch, "nats://%s:%d", host, url->port);
     const char *name = arena_printf(n->scratch, "%s %s", l->broker->client_name,
                                     l->publishes ? "publishes" : "consumes");
@@ -145,9 +145,9 @@ nats_hear(struct link *l, const char *subject, const char *group, natsSubscripti
     spin_lock(&n->mailbox->lock);
     n->mailbox->holders++;
     spin_unlock(&n->mailbox->lock);
-    natsStatus st = group ? natsConnection_QueueSubscribe(ret, n->connection, subject, group,
-                                                          on_message, ear)
-                          : natsConnection_Subscribe(ret, n->connection, subject, on_message, ear);
+    natsStatus st =
+        group ? natsConnection_QueueSubscribe(ret, n->connection, subject, group, on_message, ear)
+              : natsConnection_Subscribe(ret, n->connection, subject, on_message, ear);
     if (st != NATS_OK) {
         on_complete(ear);
         return nats_ok(l, st, subject);
@@ -208,9 +208,10 @@ take_ack(struct link *l, natsMsg *message)
     int64_t number;
     if (!text_starts(subject, n->acks) || !int_parse(subject + strlen(n->acks), &number))
         return;
-    json_t *answer = json_loadb(natsMsg_GetData(message), (size_t)natsMsg_GetDataLength(message), 0,
-                                NULL);
-    bool stored = json_is_integer(json_object_get(answer, "seq")) && !json_object_get(answer, "error");
+    json_t *answer =
+        json_loadb(natsMsg_GetData(message), (size_t)natsMsg_GetDataLength(message), 0, NULL);
+    bool stored =
+        json_is_integer(json_object_get(answer, "seq")) && !json_object_get(answer, "error");
     json_decref(answer);
     if (!stored)
         n->covered_n = 0; /* perhaps the stream does not have the subject any more */
@@ -241,8 +242,8 @@ publish(struct link *l, const struct event *e, uint64_t number)
     size_t attributes_n = event_attributes(n->scratch, e, attributes);
     natsMsg *message = NULL;
     const char *reply = arena_printf(n->scratch, "%s%llu", n->acks, (unsigned long long)number);
-    natsStatus st = natsMsg_Create(&message, e->topic, reply, (const char *)e->data.data,
-                                   (int)e->data.len);
+    natsStatus st =
+        natsMsg_Create(&message, e->topic, reply, (const char *)e->data.data, (int)e->data.len);
     if (st == NATS_OK)
         st = natsMsgHeader_Set(message, "Nats-Msg-Id", e->id);
     if (st == NATS_OK)
@@ -343,7 +344,8 @@ drop(struct link *l)
     l->wire = NULL;
 }
 
-/* ---- the mailbox ------------------------------------------------------------------------------ */
+/* ---- the mailbox ------------------------------------------------------------------------------
+ */
 
 static struct mailbox *
 mailbox_new(int kick_fd)

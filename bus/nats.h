@@ -10,7 +10,8 @@
 
 enum { NATS_SUBJECT_MAX = 256, NATS_PUBLISHERS_MAX = 256 };
 
-/* What the library's threads bring is put here for the link.  It lives as long as any of them may come. */
+/* What the library's threads bring is put here for the link.  It lives as long as any of them may
+ * come. */
 struct letter {
     struct letter *next;
     natsMsg *message;

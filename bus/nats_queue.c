@@ -1,14 +1,15 @@
 /*
- * NATS JetStream: queues are consumers of the one stream.  A consumer of 2.9 has one filter, so that it
- * brings more than a queue of several topics wants; what is not wanted is passed over here.  A consumer
- * for each topic or publisher would break the order that one subject has.
+ * NATS JetStream: queues are consumers of the one stream.  A consumer of 2.9 has one filter, so
+ * that it brings more than a queue of several topics wants; what is not wanted is passed over here.
+ * A consumer for each topic or publisher would break the order that one subject has.
  *
  * ORDERED is a durable consumer that acknowledges all up to a message, served to one subscription.
- * Who takes it over makes it anew behind what is acknowledged, for JetStream itself brings again what
- * was not only after a time, and behind what is newer.
+ * Who takes it over makes it anew behind what is acknowledged, for JetStream itself brings again
+ * what was not only after a time, and behind what is newer.
  *
- * SHARED is a durable consumer with a group, that acknowledges each message.  BROADCAST is no consumer:
- * an event that is published to the stream is heard as well by all who subscribe to its subject.
+ * SHARED is a durable consumer with a group, that acknowledges each message.  BROADCAST is no
+ * consumer: an event that is published to the stream is heard as well by all who subscribe to its
+ * subject.
  */
 #include "bus/nats.h"
 
@@ -43,7 +44,7 @@ struct nats_queue {
     uint32_t ear;
     bool bound; /* or it stands by until look_us */
     int64_t look_us, heard_us;
-    uint64_t serial; /* of the newest message */
+    uint64_t serial;            /* of the newest message */
     struct held held[HELD_MAX]; /* a ring, the oldest first */
     size_t held_first, held_n;
 };
@@ -108,7 +109,8 @@ nats_queues_drop(struct link *l)
         free_queue(n->queues[i]);
 }
 
-/* ---- opening ----------------------------------------------------------------------------------- */
+/* ---- opening -----------------------------------------------------------------------------------
+ */
 
 static bool
 open_queue(struct link *l, struct broker_queue *q)
@@ -196,9 +198,9 @@ bind_ordered(struct link *l, struct broker_queue *q)
 }
 
 /*
- * Two who do this at once both hear the events until one finds that his consumer is gone: that is more
- * than once, and in order.  Who dies between the two steps leaves no consumer: the next begins with all that
- * the stream has.
+ * Two who do this at once both hear the events until one finds that his consumer is gone: that is
+ * more than once, and in order.  Who dies between the two steps leaves no consumer: the next begins
+ * with all that the stream has.
  */
 static bool
 take_over(struct link *l, struct broker_queue *q, uint64_t after)
@@ -252,7 +254,8 @@ bind_shared(struct link *l, struct broker_queue *q)
            nats_ok(l, js_AddConsumer(NULL, n->js, NATS_STREAM, &config, NULL, NULL), nq->durable);
 }
 
-/* ---- while it is open ---------------------------------------------------------------------------- */
+/* ---- while it is open
+ * ---------------------------------------------------------------------------- */
 
 static bool
 serve_queue(struct link *l, struct broker_queue *q)
@@ -336,7 +339,8 @@ free_queue(struct nats_queue *nq)
     free(nq);
 }
 
-/* ---- messages ------------------------------------------------------------------------------------ */
+/* ---- messages
+ * ------------------------------------------------------------------------------------ */
 
 static bool
 deliver(struct link *l, struct broker_queue *q, natsMsg *message)
@@ -351,6 +355,8 @@ deliver(struct link *l, struct broker_queue *q, natsMsg *message)
     if (q->kind == BROKER_BROADCAST) {
         if (right && queue_waiting(q) < BROADCAST_WAITING_MAX)
             queue_deliver(q, ++nq->serial, &e);
+        else if (wanted && !q->all) /* who hears all hears others' words too */
+            queue_refused(q);
         return true;
     }
     right = right && times_delivered(reply) <= BROKER_DELIVERIES_MAX;
@@ -379,7 +385,8 @@ bury(struct link *l, const struct broker_queue *q, natsMsg *message)
                                    natsMsg_GetDataLength(message));
     natsMsgHeader_Keys(message, &names, &names_n);
     for (int i = 0; st == NATS_OK && i < names_n; i++)
-        if (!text_starts(names[i], "Nats-") && natsMsgHeader_Get(message, names[i], &value) == NATS_OK)
+        if (!text_starts(names[i], "Nats-") &&
+            natsMsgHeader_Get(message, names[i], &value) == NATS_OK)
             st = natsMsgHeader_Set(copy, names[i], value);
     free(names);
     if (st == NATS_OK)
@@ -410,8 +417,9 @@ is_status(natsMsg *message)
 }
 
 /*
- * From "$JS.ACK.<stream>.<consumer>.<times>.<stream sequence>.<consumer sequence>.<time>.<pending>", which
- * has the domain and the account before the stream where it has more words.
+ * From "$JS.ACK.<stream>.<consumer>.<times>.<stream sequence>.<consumer
+ * sequence>.<time>.<pending>", which has the domain and the account before the stream where it has
+ * more words.
  */
 static int64_t
 times_delivered(const char *reply)

@@ -1,7 +1,7 @@
 /*
- * NATS JetStream: the streams.  The stream of events has a subject for each publisher, "orders.*", which
- * whoever publishes or hears adds when he first needs it: "*.*" would take what others in the same account
- * say, down to answers of theirs.
+ * NATS JetStream: the streams.  The stream of events has a subject for each publisher, "orders.*",
+ * which whoever publishes or hears adds when he first needs it: "*.*" would take what others in the
+ * same account say, down to answers of theirs.
  */
 #include <stdlib.h>
 #include <string.h>

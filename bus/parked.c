@@ -11,8 +11,8 @@
 #include "bus/bus_private.h"
 
 enum {
-    HEADS_MAX = 16, /* tried before fresh events get their turn */
-    QUEUE_MAX = 64, /* of one subject, in one transaction */
+    HEADS_MAX = 16,     /* tried before fresh events get their turn */
+    QUEUE_MAX = 64,     /* of one subject, in one transaction */
     KEPT_EMBEDDED = 10, /* of insert's values */
     LOOK_US = 1000000,  /* where other replicas park and redrive, too */
 };

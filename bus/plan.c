@@ -29,8 +29,8 @@ follower_plan(struct follower *f)
     }
     if (o->broker) {
         struct source *s = source_of(bus, bus->arena, &f->topics);
-        take_from_queue(s, bus->arena, arena_printf(bus->arena, "souk.%s", who->service), who->topics,
-                        who->shared ? BROKER_SHARED : BROKER_ORDERED, &f->worker);
+        take_from_queue(s, bus->arena, arena_printf(bus->arena, "souk.%s", who->service),
+                        who->topics, who->shared ? BROKER_SHARED : BROKER_ORDERED, &f->worker);
         add_source(f, s);
     }
     for (size_t i = 0; o->publishers[i]; i++) {

@@ -11,8 +11,7 @@ queue_open(struct queue *q)
     if (q->of_broker)
         return;
     const struct bus_options *o = &q->bus->options;
-    q->of_broker =
-        o->broker_ops->subscribe(o->broker, q->name, q->topics, q->kind, wake_reader, q);
+    q->of_broker = o->broker_ops->subscribe(o->broker, q->name, q->topics, q->kind, wake_reader, q);
 }
 
 void

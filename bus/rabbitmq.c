@@ -1,9 +1,10 @@
 /*
  * RabbitMQ by AMQP 0-9-1: the connections, and publishing.
  *
- * The library is blocking and belongs to one thread, the link's.  A turn reads what has come without
- * waiting, writes what is to be written, and then waits in poll for the socket or a kick.  Writing
- * blocks while the broker takes nothing; who waits for a confirmation has a deadline of his own.
+ * The library is blocking and belongs to one thread, the link's.  A turn reads what has come
+ * without waiting, writes what is to be written, and then waits in poll for the socket or a kick.
+ * Writing blocks while the broker takes nothing; who waits for a confirmation has a deadline of his
+ * own.
  */
 #include "bus/rabbitmq.h"
 
@@ -64,7 +65,8 @@ static amqp_socket_t *
 new_socket(struct link *l, struct rabbitmq *r)
 {
     const struct broker_url *url = &l->broker->url;
-    amqp_socket_t *socket = url->tls ? amqp_ssl_socket_new(r->state) : amqp_tcp_socket_new(r->state);
+    amqp_socket_t *socket =
+        url->tls ? amqp_ssl_socket_new(r->state) : amqp_tcp_socket_new(r->state);
     if (!socket)
         abort();
     if (!url->tls)
@@ -107,13 +109,12 @@ log_in(struct link *l)
         {amqp_cstring_bytes("connection_name"),
          {AMQP_FIELD_KIND_UTF8, {.bytes = amqp_cstring_bytes(name)}}},
         {amqp_cstring_bytes("capabilities"),
-         {AMQP_FIELD_KIND_TABLE,
-          {.table = {sizeof abilities / sizeof abilities[0], abilities}}}},
+         {AMQP_FIELD_KIND_TABLE, {.table = {sizeof abilities / sizeof abilities[0], abilities}}}},
     };
     amqp_table_t table = {sizeof properties / sizeof properties[0], properties};
     amqp_rpc_reply_t reply =
-        amqp_login_with_properties(r->state, vhost, RABBITMQ_CHANNELS_MAX, FRAME_BYTES_MAX, HEARTBEAT_S,
-                                   &table, AMQP_SASL_METHOD_PLAIN, user, password);
+        amqp_login_with_properties(r->state, vhost, RABBITMQ_CHANNELS_MAX, FRAME_BYTES_MAX,
+                                   HEARTBEAT_S, &table, AMQP_SASL_METHOD_PLAIN, user, password);
     if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION)
         return rabbitmq_ok(l, reply.library_error, "logging in");
     return reply.reply_type == AMQP_RESPONSE_NORMAL || rabbitmq_said_ok(l, "logging in") ||
@@ -137,7 +138,8 @@ ready_to_consume(struct link *l)
 {
     struct rabbitmq *r = l->wire;
     r->channels = 1;
-    return rabbitmq_open_channel(l, 1) && rabbitmq_declare_exchange(l, 1, RABBITMQ_EXCHANGE, "topic") &&
+    return rabbitmq_open_channel(l, 1) &&
+           rabbitmq_declare_exchange(l, 1, RABBITMQ_EXCHANGE, "topic") &&
            rabbitmq_declare_exchange(l, 1, RABBITMQ_DEAD_EXCHANGE, "direct");
 }
 
@@ -150,7 +152,8 @@ rabbitmq_open_channel(struct link *l, amqp_channel_t channel)
 }
 
 bool
-rabbitmq_declare_exchange(struct link *l, amqp_channel_t channel, const char *name, const char *type)
+rabbitmq_declare_exchange(struct link *l, amqp_channel_t channel, const char *name,
+                          const char *type)
 {
     struct rabbitmq *r = l->wire;
     amqp_exchange_declare(r->state, channel, amqp_cstring_bytes(name), amqp_cstring_bytes(type), 0,
@@ -241,7 +244,8 @@ take_frame(struct link *l, const amqp_frame_t *frame)
         return link_fail(l, "the broker has taken a queue away");
     case AMQP_CHANNEL_CLOSE_METHOD: {
         const amqp_bytes_t *text = &((const amqp_channel_close_t *)decoded)->reply_text;
-        return link_fail(l, "a channel was closed: %.*s", (int)text->len, (const char *)text->bytes);
+        return link_fail(l, "a channel was closed: %.*s", (int)text->len,
+                         (const char *)text->bytes);
     }
     case AMQP_CONNECTION_CLOSE_METHOD: {
         const amqp_bytes_t *text = &((const amqp_connection_close_t *)decoded)->reply_text;

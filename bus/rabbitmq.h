@@ -29,4 +29,5 @@ bool rabbitmq_declare_exchange(struct link *l, amqp_channel_t channel, const cha
 /* Opens, acknowledges and closes queues as is wished. */
 bool rabbitmq_queues_turn(struct link *l);
 /* What a frame of basic.deliver announces. */
-bool rabbitmq_delivered(struct link *l, amqp_channel_t channel, const amqp_basic_deliver_t *deliver);
+bool rabbitmq_delivered(struct link *l, amqp_channel_t channel,
+                        const amqp_basic_deliver_t *deliver);

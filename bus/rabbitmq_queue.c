@@ -77,8 +77,7 @@ declare(struct link *l, struct broker_queue *q, amqp_channel_t channel, amqp_byt
         return declare_durable(l, q, channel);
     }
     amqp_table_entry_t arguments[] = {
-        {amqp_cstring_bytes("x-max-length"),
-         {AMQP_FIELD_KIND_I32, {.i32 = BROADCAST_WAITING_MAX}}},
+        {amqp_cstring_bytes("x-max-length"), {AMQP_FIELD_KIND_I32, {.i32 = BROADCAST_WAITING_MAX}}},
     };
     amqp_table_t table = {1, arguments};
     const amqp_queue_declare_ok_t *declared =

@@ -63,7 +63,8 @@ static const char bus_tables_sql[] =
     "  PRIMARY KEY (publisher, subject)\n"
     ");\n";
 
-/* What is kept between processes: the inbox, and a parked event itself, whose row may be elsewhere. */
+/* What is kept between processes: the inbox, and a parked event itself, whose row may be elsewhere.
+ */
 static const char bus_spread_sql[] =
     "CREATE TABLE bus_inbox (\n"
     "  subscriber TEXT NOT NULL,\n"
@@ -82,10 +83,17 @@ static const char bus_spread_sql[] =
     "ALTER TABLE bus_parked ADD COLUMN traceparent TEXT;\n"
     "ALTER TABLE bus_parked ADD COLUMN data BLOB;\n";
 
-/* Erasing events that the journal is still to be gone through for: bus_erase. */
+/*
+ * Erasing events that the journal here is still to be gone through for, up to where it was when they
+ * were heard.  They need not stand in it: their publisher may run elsewhere.
+ */
 static const char erasure_sql[] =
     "CREATE TABLE bus_erasure (\n"
-    "  position BIGINT PRIMARY KEY,\n"
+    "  event_id TEXT PRIMARY KEY,\n"
+    "  topic TEXT NOT NULL,\n"
+    "  subject TEXT NOT NULL,\n"
+    "  data BLOB NOT NULL,\n"
+    "  upto BIGINT NOT NULL,\n"
     "  done_to BIGINT NOT NULL,\n"
     "  due_us BIGINT NOT NULL,\n"
     "  left_out BIGINT NOT NULL CHECK (left_out IN (0, 1))\n"

@@ -53,8 +53,10 @@ class Image:
         assert image == 'debian:12-slim', image
         lists = [str(f) for f in sorted(Path('/etc/apt').glob('sources.list')) +
                  sorted(Path('/etc/apt/sources.list.d').glob('debian*')) if f.stat().st_size]
-        slim = [f'--dpkgopt=path-exclude=/usr/share/{what}/*' for what in ('doc', 'man', 'info', 'locale', 'groff', 'lintian')]
-        run('mmdebstrap', '--quiet', '--variant=minbase', '--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr', *slim, 'bookworm', self.root, *lists)
+        slim = [f'--dpkgopt=path-exclude=/usr/share/{what}/*'
+                for what in ('doc', 'man', 'info', 'locale', 'groff', 'lintian')]
+        merged = '--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr'    # without it there would be a perl
+        run('mmdebstrap', '--quiet', '--variant=minbase', merged, *slim, 'bookworm', self.root, *lists)
 
     def do_run(self, command):
         binds, targets = [], []

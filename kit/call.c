@@ -138,6 +138,8 @@ rpc_call(struct request *rq, const struct rpc *rpc, const ProtobufCMessage *in,
 bool
 node_serves_quickly(struct request *rq, const struct rpc *rpc)
 {
+    if (rq->node->topology) /* a server's answer is waited for */
+        return false;
     return (rpc->flags & RPC_QUICK) && node_runs(rq->node, rpc->service) &&
            (!rpc->permission || rq->caller.kind == CALLER_OPERATOR ||
                                         grant_known(rq, rpc->permission, rpc->resource));

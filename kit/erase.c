@@ -20,10 +20,9 @@ subscribe_erasures(struct node *node)
             assert(n < ERASING_TOPICS_MAX);
             topics[n++] = souk_topics[i]->name;
         }
-    bus_subscribe(node->bus, &(struct subscriber){.service = "erasure",
-                                                  .store = node->core,
-                                                  .topics = topics,
-                                                  .handle = hear});
+    bus_subscribe(node->bus,
+                  &(struct subscriber){
+                      .service = "erasure", .store = node->core, .topics = topics, .handle = hear});
 }
 
 enum status
@@ -36,7 +35,7 @@ static enum status
 hear(void *arg, struct tx *tx, const struct event *event)
 {
     (void)arg;
-    bus_erase_note(tx, event);
+    bus_erase_note(tx, event, 0);
     return tx_status(tx);
 }
 

@@ -13,7 +13,8 @@ typedef void personal_fn(void *arg, const char *path, ProtobufCType type, void *
 /* Visits every place of m where personal data may stand; paths live in a. */
 void personal_visit(struct arena *a, ProtobufCMessage *m, personal_fn *visit, void *arg);
 
-/* Text without its NUL, bytes, or a number as it lies in memory; no bytes where there is nothing. */
+/* Text without its NUL, bytes, or a number as it lies in memory; no bytes where there is nothing.
+ */
 ProtobufCBinaryData personal_value(ProtobufCType type, const void *place);
 /* Puts such a value there, copied into a; one that does not fit is left out. */
 void personal_set(struct arena *a, ProtobufCType type, void *place, ProtobufCBinaryData value);
@@ -32,6 +33,7 @@ bool erased_by(struct arena *a, const struct event *event, struct erased *ret);
 bool erased_has_id(const struct erased *who, const char *subject, const ProtobufCMessage *m);
 bool erased_has_email(struct arena *a, const struct erased *who, ProtobufCBinaryData value);
 
-/* An event's payload without what is personal in it; false if it is not about who, or has nothing. */
+/* An event's payload without what is personal in it; false if it is not about who, or has nothing.
+ */
 bool erased_payload(struct arena *a, const struct erased *who, const struct event *event,
                     ProtobufCBinaryData *ret);

@@ -45,6 +45,8 @@ conn_start(struct conn *c)
 {
     name_peer(c);
     conn_phase(c, CONN_IDLE);
+    if (c->home->keepalive_s > 0 && !c->home->is_unix)
+        uv_tcp_keepalive(&c->uv.tcp, 1, c->home->keepalive_s);
     if (c->home->tls && !tls_start(c)) {
         conn_close(c);
         return;

@@ -65,7 +65,7 @@ struct grpc_server_options {
 enum status grpc_serve(struct loop *loop, const struct grpc_server_options *options,
                        struct arena *a, struct grpc_server **ret, const char **why);
 int grpc_server_port(const struct grpc_server *s);
-/* As http_server_drain; health says NOT_SERVING from here on. */
+/* As http_server_drain; health says NOT_SERVING from here on, and who watches it is sent away. */
 void grpc_server_drain(struct grpc_server *s, int64_t grace_us);
 /* What grpc.health.v1 answers for all services; SERVING from the start on.  Any thread. */
 void grpc_server_healthy(struct grpc_server *s, bool healthy);
@@ -129,7 +129,8 @@ void grpc_channel_free(struct grpc_channel *c); /* no call is under way */
 /*
  * A unary call: waits (parks the fiber) for its end.  The reply lives in a.
  *
- * The status is the peer's, or: UNAVAILABLE if nothing was sent, or it broke behind that;
+ * The status is the peer's, or: UNAVAILABLE if nothing was sent (also when time ran out over
+ * connecting), or it broke behind that;
  * DEADLINE_EXCEEDED; RESOURCE_EXHAUSTED past a limit of ours; INTERNAL for what is no gRPC.
  * A call is sent again, to another address if there is one, while its deadline lasts: when the peer
  * did certainly not act (no connection, REFUSED_STREAM, behind GOAWAY's last stream), and after

@@ -1,4 +1,4 @@
-/* The server's calls as HTTP/2 streams: requests come in by nghttp2's callbacks, answers go out. */
+/* The server's calls as HTTP/2 streams: requests come in by nghttp2's callbacks. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,14 +9,14 @@
 
 enum {
     STREAMS_MAX = 1000,
+    RESETS_BURST = 1000, /* as many calls may pass their deadlines at once */
+    RESETS_PER_SECOND = 33,
     STREAM_WINDOW_BYTES = 4 << 20,
     CONNECTION_WINDOW_BYTES = 16 << 20,
     HEADER_LIST_BYTES_MAX = 16 << 10,    /* announced */
     HEADER_BYTES_COUNTED_MAX = 64 << 10, /* beyond, the stream is reset */
     PATH_BYTES_MAX = 512,
     UNFINISHED_BYTES_MAX = 32 << 20, /* of a connection's messages that are not yet whole */
-    UNREAD_BYTES_MAX = 64 << 20,     /* of its answers that the peer has not taken */
-    FIELDS_MAX = GRPC_METADATA_MAX + 4,
 };
 
 static void headers_done(struct grpc_call *call);
@@ -24,8 +24,6 @@ static void give(struct grpc_call *call, struct chunk *message);
 static void came(struct grpc_call *call, struct chunk *message);
 static void ended(struct grpc_call *call);
 static void on_deadline(void *arg);
-static ssize_t read_out(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t room,
-                        uint32_t *flags, nghttp2_data_source *source, void *arg);
 
 /* ---- its life -------------------------------------------------------------------------------- */
 
@@ -50,8 +48,8 @@ call_new(struct conn *c, int32_t stream_id)
     return call;
 }
 
-static void
-call_free(struct grpc_call *call)
+void
+grpc_call_free(struct grpc_call *call)
 {
     alarm_clear(call->loop, &call->deadline);
     grpc_reader_free(&call->partial);
@@ -63,8 +61,8 @@ call_free(struct grpc_call *call)
 }
 
 /* It reaches nobody any more: whoever waits on it is told. */
-static void
-mark_gone(struct grpc_call *call)
+void
+grpc_call_gone(struct grpc_call *call)
 {
     atomic_store_explicit(&call->gone, true, memory_order_relaxed);
     pthread_mutex_lock(&call->loop->lock);
@@ -90,9 +88,9 @@ grpc_call_lose(struct grpc_call *call)
     if (call->own && call->own->gone)
         call->own->gone(call);
     if (call->given && !call->done && !call->own)
-        mark_gone(call); /* its handler still has it */
+        grpc_call_gone(call); /* its handler still has it */
     else
-        call_free(call);
+        grpc_call_free(call);
 }
 
 static void
@@ -109,17 +107,16 @@ release(struct grpc_call *call)
     call->counted = 0;
 }
 
-/* Keeps the session's sum; true if it is too much. */
-static bool
-weigh(struct grpc_call *call, size_t waits)
-{
-    struct http2 *h = call->conn->http2;
-    h->out_bytes += waits - call->weighed;
-    call->weighed = waits;
-    return h->out_bytes > UNREAD_BYTES_MAX;
-}
-
 /* ---- in -------------------------------------------------------------------------------------- */
+
+/* The newest is mostly the one that is meant. */
+static struct grpc_call *
+find(nghttp2_session *session, const struct conn *c, int32_t stream_id)
+{
+    if (c->calls && c->calls->stream_id == stream_id)
+        return c->calls;
+    return nghttp2_session_get_stream_user_data(session, stream_id);
+}
 
 static int
 on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
@@ -169,8 +166,7 @@ on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *n
           const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
 {
     (void)flags;
-    (void)arg;
-    struct grpc_call *call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    struct grpc_call *call = find(session, arg, frame->hd.stream_id);
     if (!call || frame->hd.type != NGHTTP2_HEADERS)
         return 0;
     call->header_bytes += name_n + value_n;
@@ -185,10 +181,10 @@ static int
 on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct conn *c = arg;
-    http2_count_received(c->http2, frame);
+    http2_count_received(c, frame);
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
-    struct grpc_call *call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    struct grpc_call *call = find(session, arg, frame->hd.stream_id);
     if (!call)
         return 0;
     if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
@@ -271,7 +267,7 @@ on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_
 {
     struct conn *c = arg;
     (void)flags;
-    struct grpc_call *call = nghttp2_session_get_stream_user_data(session, stream_id);
+    struct grpc_call *call = find(session, c, stream_id);
     nghttp2_session_consume_connection(session, n);
     if (!call || call->finished) {
         nghttp2_session_consume_stream(session, stream_id, n);
@@ -383,228 +379,15 @@ on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error, voi
 {
     struct conn *c = arg;
     (void)error;
-    struct grpc_call *call = nghttp2_session_get_stream_user_data(session, stream_id);
+    struct grpc_call *call = find(session, c, stream_id);
     if (!call)
         return 0;
     nghttp2_session_set_stream_user_data(session, stream_id, NULL);
     release(call);
-    weigh(call, 0);
+    grpc_call_weigh(call, 0);
     grpc_call_lose(call);
     http2_stream_ended(c);
     return 0;
-}
-
-/* ---- out ------------------------------------------------------------------------------------- */
-
-static size_t
-add_pairs(nghttp2_nv *nv, const struct grpc_pair *pairs, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        nv[i] = http2_field(pairs[i].name, pairs[i].value, pairs[i].value_n);
-    return n;
-}
-
-static size_t
-add_head(const struct grpc_pair *headers, size_t n_headers, nghttp2_nv *nv)
-{
-    nv[0] = http2_field(":status", "200", 3);
-    nv[1] = http2_field("content-type", "application/grpc", 16);
-    return 2 + add_pairs(nv + 2, headers, n_headers);
-}
-
-static size_t
-add_end(const struct grpc_ending *end, nghttp2_nv *nv)
-{
-    static const char numbers[][3] = {"0", "1",  "2",  "3",  "4",  "5",  "6",  "7", "8",
-                                      "9", "10", "11", "12", "13", "14", "15", "16"};
-    const char *status = numbers[end->st];
-    size_t n = 0;
-    nv[n++] = http2_field("grpc-status", status, strlen(status));
-    if (end->why)
-        nv[n++] = http2_field("grpc-message", end->why, strlen(end->why));
-    if (end->st == UNIMPLEMENTED)
-        nv[n++] = http2_field("grpc-accept-encoding", "identity", 8);
-    return n + add_pairs(nv + n, end->trailers, end->n);
-}
-
-static size_t
-n_waits(struct grpc_call *call)
-{
-    pthread_mutex_lock(&call->loop->lock);
-    size_t n = call->out.bytes;
-    pthread_mutex_unlock(&call->loop->lock);
-    return n;
-}
-
-static void
-begin(struct grpc_call *call)
-{
-    nghttp2_nv nv[FIELDS_MAX];
-    nghttp2_data_provider body = {.source.ptr = call, .read_callback = read_out};
-    size_t n = add_head(call->headers, call->n_headers, nv);
-    call->begun = true;
-    nghttp2_submit_response(call->conn->http2->session, call->stream_id, nv, n, &body);
-}
-
-static void
-end_at_once(struct grpc_call *call, const struct grpc_pair *headers, size_t n_headers)
-{
-    nghttp2_nv nv[2 * FIELDS_MAX];
-    size_t n = add_head(headers, n_headers, nv);
-    n += add_end(&call->end, nv + n);
-    call->begun = call->finished = true;
-    nghttp2_submit_response(call->conn->http2->session, call->stream_id, nv, n, NULL);
-}
-
-/* Messages for nghttp2, or word that there are none now; the trailers end them. */
-static ssize_t /* NOLINTNEXTLINE(readability-function-size): the signature is nghttp2's */
-read_out(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t room, uint32_t *flags,
-         nghttp2_data_source *source, void *arg)
-{
-    struct grpc_call *call = source->ptr;
-    (void)arg;
-    pthread_mutex_lock(&call->loop->lock);
-    size_t n = chunks_take(&call->out, (char *)buf, room);
-    size_t left = call->out.bytes;
-    if (left <= GRPC_QUEUE_BYTES_MAX / 2) {
-        waiter_wake_held(call->send_waits);
-        call->send_waits = NULL;
-    }
-    pthread_mutex_unlock(&call->loop->lock);
-    call->sent_us = 0;
-    weigh(call, left);
-    if (left > 0 || !(call->done || call->finished))
-        return n > 0 ? (ssize_t)n : NGHTTP2_ERR_DEFERRED;
-    nghttp2_nv nv[FIELDS_MAX];
-    size_t n_nv = add_end(&call->end, nv);
-    call->finished = true;
-    *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
-    nghttp2_submit_trailer(session, stream_id, nv, n_nv);
-    return (ssize_t)n;
-}
-
-static void
-drop_out(struct grpc_call *call)
-{
-    pthread_mutex_lock(&call->loop->lock);
-    chunks_free(&call->out);
-    pthread_mutex_unlock(&call->loop->lock);
-    weigh(call, 0);
-}
-
-void
-grpc_call_finish(struct grpc_call *call, enum status st, const char *why)
-{
-    if (!call->conn || call->finished || call->done)
-        return; /* or the handler's end is on its way */
-    alarm_clear(call->loop, &call->deadline);
-    call->finished = true;
-    call->end = (struct grpc_ending){.st = st, .why = why};
-    if (call->given)
-        mark_gone(call);
-    if (call->begun) {
-        drop_out(call);
-        nghttp2_session_resume_data(call->conn->http2->session, call->stream_id);
-    } else {
-        end_at_once(call, NULL, 0);
-    }
-    http2_touch(call->conn);
-}
-
-static void
-reset(struct grpc_call *call, uint32_t error)
-{
-    nghttp2_submit_rst_stream(call->conn->http2->session, NGHTTP2_FLAG_NONE, call->stream_id,
-                              error);
-    call->finished = true;
-    http2_touch(call->conn);
-}
-
-static void
-credit(struct grpc_call *call)
-{
-    nghttp2_session_consume_stream(call->conn->http2->session, call->stream_id, call->withheld);
-    call->withheld = 0;
-    http2_touch(call->conn);
-}
-
-/* The peer does not read what it asks for. */
-static void
-too_much_unread(struct grpc_call *call)
-{
-    drop_out(call);
-    if (!call->done)
-        mark_gone(call);
-    if (call->begun) {
-        reset(call, NGHTTP2_ENHANCE_YOUR_CALM);
-        return;
-    }
-    call->end =
-        (struct grpc_ending){RESOURCE_EXHAUSTED, "too many answers wait to be read", NULL, 0};
-    end_at_once(call, NULL, 0);
-    http2_touch(call->conn);
-}
-
-void
-grpc_call_listen(struct teller *t, unsigned told)
-{
-    struct grpc_call *call = (struct grpc_call *)t;
-    if (told & GRPC_TOLD_END)
-        call->done = true;
-    if (!call->conn) {
-        if (call->done)
-            call_free(call);
-        return;
-    }
-    if (told & GRPC_TOLD_TAKEN)
-        credit(call);
-    if (call->finished)
-        return;
-    if (told & GRPC_TOLD_FLOOD) {
-        reset(call, NGHTTP2_ENHANCE_YOUR_CALM);
-        return;
-    }
-    if (told & GRPC_TOLD_END) {
-        alarm_clear(call->loop, &call->deadline);
-        call->end = call->said;
-    }
-    if ((told & GRPC_TOLD_OUT) && weigh(call, n_waits(call))) {
-        too_much_unread(call);
-        return;
-    }
-    if (call->begun)
-        nghttp2_session_resume_data(call->conn->http2->session, call->stream_id);
-    else if (call->done && !call->spoke && call->end.st != OK)
-        end_at_once(call, call->headers, call->n_headers);
-    else if (told & (GRPC_TOLD_OUT | GRPC_TOLD_END))
-        begin(call);
-    http2_touch(call->conn);
-}
-
-/* ---- their clocks ---------------------------------------------------------------------------- */
-
-/* True if messages wait for the peer's credit and none of them went for a request's time. */
-static bool
-stalled(struct grpc_call *call, int64_t now_us)
-{
-    bool waits = n_waits(call) > 0;
-    if (!waits)
-        call->sent_us = 0;
-    else if (call->sent_us == 0)
-        call->sent_us = now_us;
-    return waits && now_us - call->sent_us >= call->conn->home->request_timeout_us;
-}
-
-static void
-sweep(struct conn *c, int64_t now_us)
-{
-    for (struct grpc_call *call = c->calls, *next; call; call = next) {
-        next = call->next;
-        if (!call->given && now_us - call->begun_us >= c->home->request_timeout_us)
-            grpc_call_finish(call, DEADLINE_EXCEEDED, "the request did not come in time");
-        else if (stalled(call, now_us))
-            reset(call, NGHTTP2_CANCEL);
-    }
 }
 
 static void
@@ -623,7 +406,9 @@ const struct http2_kind http2_calls = {
     .stream_window_bytes = STREAM_WINDOW_BYTES,
     .connection_window_bytes = CONNECTION_WINDOW_BYTES,
     .header_bytes_max = HEADER_LIST_BYTES_MAX,
+    .resets_burst = RESETS_BURST,
+    .resets_per_second = RESETS_PER_SECOND,
     .credits_itself = true,
     .fill = fill,
-    .sweep = sweep,
+    .sweep = grpc_calls_sweep,
 };

@@ -79,7 +79,7 @@ void grpc_line_ready(struct grpc_line *line);
 void grpc_line_leave(struct grpc_line *line); /* takes no more calls, and is replaced */
 void grpc_line_busy(struct grpc_line *line);  /* it has calls: keepalive runs */
 
-/* grpc_client.c: a call of ours.  The loop's from when it is told until it says that it has ended.
+/* A call of ours.  The loop's from when it is told until it says that it has ended.
  */
 struct grpc_stream {
     struct teller teller;
@@ -126,12 +126,16 @@ struct grpc_stream {
     struct chunk *given; /* the caller's: what grpc_stream_next gave last */
 };
 
-/* grpc_stream.c: the nghttp2 side. */
-bool grpc_stream_submit(struct grpc_stream *s,
-                        struct grpc_line *line); /* false: the line takes no more */
-void grpc_stream_leave(struct grpc_stream *s);   /* forgets its line, which forgets it */
-void grpc_stream_over(struct grpc_stream *s,
-                      uint32_t error); /* grpc_client.c: its stream is closed */
+enum { GRPC_ASK_START = 1, GRPC_ASK_SEND = 2, GRPC_ASK_TAKEN = 4, GRPC_ASK_CANCEL = 8 };
+
+/* grpc_stream.c: the nghttp2 side.  False: the line takes no more. */
+bool grpc_stream_submit(struct grpc_stream *s, struct grpc_line *line);
+void grpc_stream_leave(struct grpc_stream *s); /* forgets its line, which forgets it */
+
+/* grpc_attempt.c */
+void grpc_stream_told(struct teller *t, unsigned told);
+void grpc_stream_alarm(void *arg);
+void grpc_stream_over(struct grpc_stream *s, uint32_t error); /* its stream is closed */
 void grpc_stream_fail(struct grpc_stream *s, enum status st, const char *why); /* and resets it */
 void grpc_streams_go(struct grpc_channel *c); /* those that wait, while there is room */
 void grpc_streams_lost(struct grpc_line *line, const char *why); /* the connection has broken */

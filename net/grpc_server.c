@@ -8,6 +8,8 @@
 #include "base/time.h"
 #include "fiber/fiber.h"
 
+enum { KEEPALIVE_S = 60 };
+
 static const int64_t idle_timeout_us = HOUR_US; /* channels keep their connections */
 
 static void on_request(void *arg, struct http_exchange *x, const struct http_request *in);
@@ -23,6 +25,7 @@ grpc_serve(struct loop *loop, const struct grpc_server_options *options, struct 
     struct http_server *http = &s->http;
     http->arena = arena_new();
     http->home.http2 = &http2_calls;
+    http->home.keepalive_s = KEEPALIVE_S;
     s->options = *options;
     if (s->options.message_max == 0)
         s->options.message_max = GRPC_MESSAGE_BYTES_MAX;

@@ -78,9 +78,17 @@ struct grpc_call {
     const char *watched;
 };
 
-/* grpc_call.c: the server itself ends it; why is text that stays. */
+/* grpc_call.c */
+void grpc_call_free(struct grpc_call *call);
+void
+grpc_call_gone(struct grpc_call *call); /* it reaches nobody any more: who waits on it is told */
+
+/* grpc_answer.c: the server itself ends it; why is text that stays. */
 void grpc_call_finish(struct grpc_call *call, enum status st, const char *why);
 void grpc_call_listen(struct teller *t, unsigned told);
+/* Keeps the session's sum of what waits; true if it is too much. */
+bool grpc_call_weigh(struct grpc_call *call, size_t waits);
+void grpc_calls_sweep(struct conn *c, int64_t now_us);
 
 enum { GRPC_TOLD_OUT = 1, GRPC_TOLD_END = 2, GRPC_TOLD_TAKEN = 4, GRPC_TOLD_FLOOD = 8 };
 

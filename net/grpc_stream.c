@@ -203,7 +203,7 @@ on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct conn *c = arg;
     struct grpc_line *line = c->line;
-    http2_count_received(c->http2, frame);
+    http2_count_received(c, frame);
     grpc_line_heard(line);
     switch (frame->hd.type) {
     case NGHTTP2_SETTINGS:
@@ -224,8 +224,9 @@ on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
     struct grpc_stream *s = find(session, frame->hd.stream_id);
     if (!s)
         return 0;
-    if (s->trailers.wrong || s->headers.wrong)
-        grpc_stream_fail(s, RESOURCE_EXHAUSTED, "the answer has too much metadata");
+    const char *wrong = s->headers.wrong ? s->headers.wrong : s->trailers.wrong;
+    if (wrong)
+        grpc_stream_fail(s, RESOURCE_EXHAUSTED, wrong);
     else if (!s->in_trailers && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
         s->trailers = s->headers; /* trailers only */
         s->headers = (struct grpc_pairs){0};
@@ -318,7 +319,6 @@ fill(nghttp2_session_callbacks *cb)
     nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
 }
 
-/* push is refused by streams_max of 0 */
 const struct http2_kind http2_asks = {
     .client = true,
     .stream_window_bytes = STREAM_WINDOW_BYTES,

@@ -326,7 +326,8 @@ TEST(a_stream_that_its_client_cancels_ends_on_both_sides)
     grpc_stream_sent(s);
     const uint8_t *message;
     size_t n;
-    for (int i = 0; i < 100; i++)
+    usleep(50000); /* so that more comes than may wait */
+    for (int i = 0; i < 200; i++)
         check(grpc_stream_next(s, &message, &n));
     grpc_stream_cancel(s);
     struct grpc_reply out;

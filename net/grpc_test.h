@@ -26,7 +26,7 @@
 #include "net/grpc.h"
 #include "test/test.h"
 
-enum { GRPC_HELD_MAX = 256, GRPC_WAIT_SECONDS = 20 };
+enum { GRPC_HELD_MAX = 4096, GRPC_WAIT_SECONDS = 20 };
 
 struct place {
     struct arena *arena;

@@ -13,8 +13,6 @@ enum {
     OUTBOUND_FRAMES_MAX = 2000, /* queued while the peer reads nothing */
     ACKS_MAX = 200,             /* of those, answers to PING and SETTINGS */
     FRAME_BYTES_MAX = (16 << 10) + 512,
-    RESETS_BURST = 100, /* and so many a second for long (CVE-2023-44487, CVE-2025-8671) */
-    RESETS_PER_SECOND = 10,
     FRAMES_BURST = 1000,
     FRAMES_PER_SECOND = 100,
 };
@@ -36,10 +34,10 @@ http2_start(struct conn *c)
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kind->stream_window_bytes},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, kind->header_bytes_max},
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+        {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
     };
-    if (!h->session ||
-        nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings,
-                                sizeof settings / sizeof settings[0]) != 0 ||
+    size_t n = sizeof settings / sizeof settings[0] - (kind->client ? 0 : 1);
+    if (!h->session || nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, n) != 0 ||
         nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0,
                                               (int32_t)kind->connection_window_bytes) != 0) {
         conn_close(c);
@@ -157,13 +155,22 @@ http2_goaway(struct conn *c, uint32_t error)
     http2_touch(c);
 }
 
-void
-http2_count_received(struct http2 *h, const nghttp2_frame *frame)
+static void
+count_reset(struct conn *c)
 {
+    const struct http2_kind *kind = c->home->http2;
+    if (kind->resets_burst > 0)
+        count(c->http2, &c->http2->resets, kind->resets_burst, kind->resets_per_second);
+}
+
+void
+http2_count_received(struct conn *c, const nghttp2_frame *frame)
+{
+    struct http2 *h = c->http2;
     int type = frame->hd.type;
     bool ended = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
     if (type == NGHTTP2_RST_STREAM)
-        count(h, &h->resets, RESETS_BURST, RESETS_PER_SECOND);
+        count_reset(c);
     else if (type == NGHTTP2_PING || type == NGHTTP2_SETTINGS ||
              (type == NGHTTP2_DATA && frame->hd.length == 0 && !ended))
         count(h, &h->frames, FRAMES_BURST, FRAMES_PER_SECOND);
@@ -173,11 +180,10 @@ int
 http2_on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct conn *c = arg;
-    struct http2 *h = c->http2;
     int32_t id = frame->hd.stream_id;
     if (frame->hd.type == NGHTTP2_RST_STREAM) {
         if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
-            count(h, &h->resets, RESETS_BURST, RESETS_PER_SECOND);
+            count_reset(c);
         return 0;
     }
     if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&

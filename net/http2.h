@@ -11,6 +11,7 @@ struct bucket {
 struct http2_kind {
     bool client;
     uint32_t streams_max, stream_window_bytes, connection_window_bytes, header_bytes_max;
+    int64_t resets_burst, resets_per_second; /* of streams; 0: as many as it likes */
     void (*fill)(nghttp2_session_callbacks *cb);
     void (*sweep)(struct conn *c, int64_t now_us); /* or NULL */
     bool credits_itself;                           /* by nghttp2_session_consume */
@@ -28,7 +29,7 @@ struct http2 {
 };
 
 /* Counts what a peer may only do so often; past the bound the session must calm down. */
-void http2_count_received(struct http2 *h, const nghttp2_frame *frame);
+void http2_count_received(struct conn *c, const nghttp2_frame *frame);
 /* Of a server, for on_frame_send: counts, and tells a peer that is still sending its request, when
  * all is said, to stop (RFC 9113, 8.1). */
 int http2_on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg);

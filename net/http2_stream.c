@@ -11,6 +11,8 @@
 
 enum {
     STREAMS_MAX = 100,
+    RESETS_BURST = 100, /* and so many a second for long (CVE-2023-44487, CVE-2025-8671) */
+    RESETS_PER_SECOND = 10,
     STREAM_WINDOW_BYTES = 256 << 10,
     CONNECTION_WINDOW_BYTES = 1 << 20,
     FIELD_OVERHEAD = 32, /* that a field counts beyond its bytes (RFC 9113, 6.5.2) */
@@ -115,7 +117,7 @@ on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct conn *c = arg;
     bool ended = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
-    http2_count_received(c->http2, frame);
+    http2_count_received(c, frame);
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
     struct http_exchange *x = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
@@ -390,6 +392,8 @@ const struct http2_kind http2_exchanges = {
     .stream_window_bytes = STREAM_WINDOW_BYTES,
     .connection_window_bytes = CONNECTION_WINDOW_BYTES,
     .header_bytes_max = HEADER_BYTES_MAX,
+    .resets_burst = RESETS_BURST,
+    .resets_per_second = RESETS_PER_SECOND,
     .fill = fill,
     .sweep = sweep,
 };

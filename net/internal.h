@@ -151,7 +151,8 @@ struct conn_home {
     const struct http2_kind *http2; /* what becomes of HTTP/2's streams */
     void (*closed)(struct conn *c);
     int64_t idle_timeout_us, request_timeout_us;
-    bool client; /* we connect */
+    unsigned keepalive_s; /* TCP's, for peers that vanish; 0: none */
+    bool client;          /* we connect */
     bool is_unix;
     bool draining;
 };

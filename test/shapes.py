@@ -142,18 +142,17 @@ class Processes:
                 process.wait()
 
     def stop(self, *names):
-        """SIGTERM, the gateway first; gives the worst exit code."""
-        names = names or sorted(self.running, key=lambda n: n != 'gateway')
-        code = 0
+        """SIGTERM; the gateway ends before the others are asked to.  Gives the worst exit code."""
+        if not names and 'gateway' in self.running:
+            code = self.stop('gateway')
+            return self.stop() or code
+        names = names or list(self.running)
         for name in names:
             process = self.running.get(name)
             if process and process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-        for name in names:
-            process = self.running.pop(name, None)
-            if process:
-                code = process.wait(60) or code
-        return code
+        codes = [self.running.pop(name).wait(60) for name in names if name in self.running]
+        return next((code for code in codes if code), 0)
 
     def close(self):
         code = self.stop()

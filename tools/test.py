@@ -45,8 +45,7 @@ def url_of(variable):
 
 def servers_of(name):
     """The variables that the test program's source names, with their URLs."""
-    stem = name.split('/')[-1]
-    sources = [p for p in ROOT.glob(f'*/**/{stem}.*') if p.suffix in ('.c', '.h', '.py') and 'build' not in p.parts[-2]]
+    sources = [p for p in ROOT.glob(f'*/**/{name.split("/")[-1]}.*') if p.suffix in ('.c', '.h', '.py')]
     text = ''.join(p.read_text() for p in sources)
     return {variable: url_of(variable) for variable in SERVERS if variable in text}
 
@@ -100,6 +99,8 @@ def run(job):
         output, code = done.stdout.decode(errors='replace'), done.returncode
     except subprocess.TimeoutExpired as expired:
         output, code = (expired.stdout or b'').decode(errors='replace') + '\ntimed out', -1
+    except AssertionError as said:              # a server does not start
+        output, code = str(said), -1
     closings = CLOSING.findall(output)
     passed, failed = (int(closings[-1][0]), int(closings[-1][1])) if closings else (0, 0)
     if failed == 0 and (code != 0 or not closings):

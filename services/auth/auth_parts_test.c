@@ -466,31 +466,6 @@ TEST(a_full_disk_leaves_no_half_key)
     arena_free(a);
 }
 
-TEST(a_key_that_another_replica_has_made_is_found)
-{
-    struct arena *a = arena_new();
-    const char *dir = test_dir(), *why = "";
-    struct keyring one = {.n = 0}, other = {.n = 0};
-    struct token_key first, newest, found;
-    check_int(keyring_tend(&one, a, dir, now_us, 90 * DAY_US, &why), OK);
-    check_int(keyring_tend(&other, a, dir, now_us, 90 * DAY_US, &why), OK);
-    keyring_newest(&one, &first);
-    check(keyring_find(&other, first.id, &found));
-    check_int(keyring_tend(&one, a, dir, now_us + KEY_AGE_MAX_US + SECOND_US, 90 * DAY_US, &why), OK);
-    keyring_newest(&one, &newest);
-    check(!keyring_find(&other, newest.id, &found));
-    check(keyring_reread(&other, a, dir));
-    check(keyring_find(&other, newest.id, &found) && keyring_find(&other, first.id, &found));
-    keyring_newest(&other, &found);
-    check_text(found.id, newest.id);
-
-    struct keyring kept = other; /* a folder that is gone changes nothing */
-    kept.read_us = 0;
-    check(!keyring_reread(&kept, a, arena_printf(a, "%s/gone", dir)));
-    check(keyring_find(&kept, first.id, &found));
-    arena_free(a);
-}
-
 TEST(an_old_key_gets_a_successor_and_verifies_until_its_tokens_have_expired)
 {
     struct arena *a = arena_new();

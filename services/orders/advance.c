@@ -120,14 +120,22 @@ record(struct request *rq, struct checkout *c)
 }
 
 /* Whoever won the race: if it was a twin of this call, its order is ours; else another checkout has
- * ordered the cart. */
+ * ordered the cart.  Read where it is written: it may not be on disk yet. */
 static enum status
 twin(struct request *rq, struct checkout *c)
 {
-    enum status st = order_load(rq, c->order_id, &c->order);
-    if (failed_with(rq, &ORDERS_NO_SUCH_ORDER))
+    struct tx *tx = tx_begin(rq);
+    Order *order;
+    enum status st = find_order(tx, &order, .id = c->order_id);
+    if (st == OK)
+        st = list_lines(tx, &order->lines, &order->n_lines, .order_id = c->order_id);
+    tx_end(tx);
+    if (st == NOT_FOUND)
         return fail(rq, &ORDERS_CART_CHANGED, "the cart has been ordered already");
-    return st;
+    if (st)
+        return fail_store(rq, st);
+    c->order = order;
+    return OK;
 }
 
 static enum status

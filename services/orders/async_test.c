@@ -410,6 +410,24 @@ TEST(a_cart_is_ordered_once_in_whichever_way_it_is_checked_out)
     end();
 }
 
+TEST(old_snapshots_go_however_many_a_day_there_were)
+{
+    enum { CARTS = 450 };
+    begin();
+    for (int i = 0; i < CARTS; i++)
+        cart_is(arena_printf(stage->arena, "crt_%d", i), 2, 1, STAGE_PRICE);
+    stage_now += 61 * DAY_US;
+    cart_is("crt_young", 2, 1, STAGE_PRICE);
+    check_text(stage_job(stage, &orders_service, "forget_carts"), "");
+    struct pressed young = press_cart("crt_young", 2), old = press_cart("crt_449", 2);
+    go_on();
+    stage_now += 30 * SECOND_US;
+    go_on();
+    check_int(checkout_of(young)->status, CHECKOUT_STATUS_DONE);
+    check_text(checkout_of(old)->code, "no_snapshot");
+    end();
+}
+
 /* ---- trouble --------------------------------------------------------------------------------- */
 
 TEST(whatever_statement_fails_the_checkout_ends_paid_once)

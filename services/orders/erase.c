@@ -1,9 +1,9 @@
 /*
  * Forgetting who ordered.
  *
- * A checkout that has no order yet is refused.  Orders are looked for when no request that was under
- * way can still record one; they are marked, and emptied once they are sent, cancelled or refunded.
- * What was ordered, for how much, and how it was paid, stays.
+ * A checkout that has no order yet is refused.  Orders are looked for when no request that was
+ * under way can still record one; they are marked, and emptied once they are sent, cancelled or
+ * refunded. What was ordered, for how much, and how it was paid, stays.
  */
 #include "orders/erase.h"
 

@@ -59,8 +59,10 @@ orders_in(const char *status, bool address, const char *id, const char *user_id,
 {
     sql(arena_printf(
         stage->arena,
-        "INSERT INTO orders_order (id, checkout_id, user_id, status, cancel_reason, cancel_note, total_minor, "
-        "currency, email, phone_number, contact_name, ship_name, ship_city, payment_id, payment_status, "
+        "INSERT INTO orders_order (id, checkout_id, user_id, status, cancel_reason, cancel_note, "
+        "total_minor, "
+        "currency, email, phone_number, contact_name, ship_name, ship_city, payment_id, "
+        "payment_status, "
         "created_at_us, pay_by_us, due_us, version) VALUES ('%s', 'chk_1', '%s', '%s', 'staff', "
         "'she asked', 500, 'EUR', '%s', '1', 'Ada', %s, 'London', 'pay_1', 'completed', 1, 1, "
         "9223372036854775807, 1)",
@@ -73,10 +75,14 @@ TEST(an_order_is_forgotten_once_nothing_is_to_be_sent_any_more)
         const char *status;
         bool address, forgotten;
     } cases[] = {
-        {"AWAITING_PAYMENT", true, false}, {"AWAITING_PAYMENT", false, false},
-        {"PAID", true, false},             {"PAID", false, false},
-        {"COMPLETED", true, false},        {"COMPLETED", false, true},
-        {"SHIPPED", true, true},           {"CANCELLED", true, true},
+        {"AWAITING_PAYMENT", true, false},
+        {"AWAITING_PAYMENT", false, false},
+        {"PAID", true, false},
+        {"PAID", false, false},
+        {"COMPLETED", true, false},
+        {"COMPLETED", false, true},
+        {"SHIPPED", true, true},
+        {"CANCELLED", true, true},
         {"REFUNDED", true, true},
     };
     begin();
@@ -86,7 +92,8 @@ TEST(an_order_is_forgotten_once_nothing_is_to_be_sent_any_more)
     orders_in("SHIPPED", true, "ord_x", "usr_b", "b@example.org");
     erased("usr_ada", ada);
     job_after(14 * SECOND_US);
-    check_int(sql("SELECT count(*) FROM orders_order WHERE email = ''"), 0); /* others still write */
+    check_int(sql("SELECT count(*) FROM orders_order WHERE email = ''"),
+              0); /* others still write */
     job_after(2 * SECOND_US);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const char *id = arena_printf(stage->arena, "ord_%zu", i);
@@ -119,8 +126,10 @@ TEST(a_persons_orders_are_found_among_many_whatever_fails_meanwhile)
     sql("WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 1700) "
         "INSERT INTO orders_order SELECT format('ord_%04d', i), checkout_id, "
         "iif(i % 17 = 0, 'usr_ada', 'usr_b'), status, cancel_reason, cancel_note, total_minor, "
-        "currency, iif(i % 25 = 0, 'ADA@example.org', 'b@example.org'), phone_number, contact_name, "
-        "ship_name, ship_line1, ship_line2, ship_city, ship_region, ship_postal_code, ship_country, "
+        "currency, iif(i % 25 = 0, 'ADA@example.org', 'b@example.org'), phone_number, "
+        "contact_name, "
+        "ship_name, ship_line1, ship_line2, ship_city, ship_region, ship_postal_code, "
+        "ship_country, "
         "payment_id, payment_status, payment_provider, payment_ref, payment_reason, created_at_us, "
         "pay_by_us, due_us, version, erase FROM orders_order, n WHERE id = 'ord_0000'");
     erased("usr_ada", ada);
@@ -135,7 +144,8 @@ TEST(a_persons_orders_are_found_among_many_whatever_fails_meanwhile)
     int64_t hers = 1 + ORDERS / 17 + ORDERS / 25 - ORDERS / (17 * 25);
     check_int(sql("SELECT count(*) FROM orders_order WHERE email = ''"), hers);
     check_int(stage_events(stage, "orders.order_erased", NULL), hers);
-    check_int(sql("SELECT count(*) FROM orders_order WHERE user_id = 'usr_ada' AND email <> ''"), 0);
+    check_int(sql("SELECT count(*) FROM orders_order WHERE user_id = 'usr_ada' AND email <> ''"),
+              0);
     check_int(sql("SELECT count(*) FROM orders_erasure"), 0);
     stage_free(stage);
 }

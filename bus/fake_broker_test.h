@@ -48,7 +48,8 @@ struct broker {
     atomic_int loses, repeats, reorders, refuses; /* percent of messages */
     bool away;
     atomic_size_t published, lost;
-    atomic_size_t out_of_turn; /* a subject's event published while an earlier one was unconfirmed */
+    atomic_size_t
+        out_of_turn; /* a subject's event published while an earlier one was unconfirmed */
 };
 
 static bool
