@@ -20,6 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from private_server import free_port  # noqa: E402
 
 CONNECTIONS_MAX = 300
 WAIT_S = 60
@@ -59,9 +63,7 @@ class Postgres:
         # English order by default, so that what relies on the order of bytes is seen to ask for it.
         self.run('initdb', '-D', self.data, '-U', 'souk', '-A', 'trust', '-E', 'UTF8', '--locale=C', '-N',
                  '--locale-provider=icu', '--icu-locale=en')
-        with socket.socket() as s:
-            s.bind(('127.0.0.1', 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
         with open(f'{self.data}/postgresql.conf', 'a') as conf:
             conf.write(f"port = {self.port}\nlisten_addresses = '127.0.0.1'\n"
                        f"unix_socket_directories = '{self.folder}'\nmax_connections = {CONNECTIONS_MAX}\n"

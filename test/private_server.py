@@ -1,7 +1,28 @@
-"""Servers that tests have for themselves, driven by lines from a test that is not in Python."""
+"""Servers that tests have for themselves: their ports, and how a test that is not in Python drives them."""
+import random
 import signal
+import socket
 import subprocess
 import sys
+
+PORTS = range(10000, 32768)     # below those that the system gives to whoever connects
+_held = []
+
+
+def free_port():
+    """A port of loopback that is free, and given to no other test while this program runs.
+
+    The mark is a name among the abstract Unix sockets, which ends with the program."""
+    while True:
+        port, mark = random.choice(PORTS), socket.socket(socket.AF_UNIX)
+        try:
+            mark.bind(f'\0souk-test-port-{port}')
+            with socket.socket() as s:
+                s.bind(('127.0.0.1', port))
+            _held.append(mark)
+            return port
+        except OSError:
+            mark.close()
 
 
 def make_certificate(folder):

@@ -4,10 +4,8 @@ import hashlib
 import hmac
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,22 +17,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import shapes  # noqa: E402
+from private_server import free_port  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 BINARY = os.environ.get('SOUK_BINARY', str(ROOT / 'build/souk'))
 PASSWORD = 'correct horse battery'
-
-
-def free_port():
-    """One that no outgoing connection is given before it is used: below the ephemeral ones."""
-    while True:
-        port = random.randrange(10000, 32000)
-        with socket.socket() as s:
-            try:
-                s.bind(('127.0.0.1', port))
-                return port
-            except OSError:
-                pass
 
 
 class Souk:
