@@ -1,12 +1,12 @@
 # The front door.  The real build is meson.build; this says what one may ask for.
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-all test-build faults bench fresh map docs check format clean install
+.PHONY: help build run test test-all test-build faults bench e2e fresh map docs deploy check format clean install
 DATA   ?= souk-data
 LISTEN ?= 127.0.0.1:8080
 export CCACHE_SLOPPINESS := time_macros
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 build: ## install what is missing and build build/souk
 	@tools/install build
@@ -24,8 +24,13 @@ test-build: build
 test: test-build ## install what is missing and run the tests, under the sanitizers
 	@tools/test.py
 
-test-all: test-build ## the tests, and what takes long: faults, many kills
+test-all: test-build ## the tests, and what takes long: faults, many kills, the image
+	@tools/install all
 	@tools/test.py --all
+
+e2e: build ## the scenarios in one SHAPE: embedded, postgres, rabbitmq or nats
+	@tools/install test
+	@SHAPE=$(or $(SHAPE),embedded) tools/e2e.py
 
 faults: build ## kill -9 under checkout load, 50 times, and once with a planted bug
 	@tools/install test
@@ -42,6 +47,10 @@ fresh: ## both commands of the README in a fresh Debian 12 root
 
 map: build ## write docs/MAP.md anew
 	@build/souk map > docs/MAP.md
+
+deploy: build ## write deploy/compose.yaml and deploy/kubernetes/ anew
+	@tools/install test
+	@tools/gen_deploy.py build/souk
 
 docs: map ## write docs/MAP.md, openapi.json and asyncapi.json anew
 	@ninja -C build --quiet docs/openapi.json docs/asyncapi.json && cp build/docs/*api.json docs/

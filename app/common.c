@@ -4,7 +4,10 @@
 
 #include "app/app.h"
 #include "gateway/gateway.h"
+#include "kit/topology.h"
 #include "services/services.h"
+
+enum { SERVICES_NAMES_MAX = 40 };
 
 int
 complain(const char *fmt, ...)
@@ -52,6 +55,21 @@ make_gateway(struct node *node)
                                  .limit_loopback =
                                      strcmp(setting(node, "rate_limit_loopback"), "on") == 0,
                              });
+}
+
+bool
+load_topology(const struct options *options, struct topology **ret)
+{
+    *ret = NULL;
+    if (!options->topology)
+        return true;
+    const char *names[SERVICES_NAMES_MAX + 1] = {NULL}, *why = NULL;
+    const struct service *const *all = souk_all();
+    for (size_t i = 0; all[i]; i++)
+        names[i] = all[i]->name;
+    if (topology_read(options->topology, names, options->arena, ret, &why))
+        return complain("%s", why), false;
+    return true;
 }
 
 void

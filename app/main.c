@@ -8,9 +8,9 @@
 #include "base/text.h"
 
 static const struct command commands[] = {
-    {"run", "[--data DIR] [--listen ADDR:PORT] [--demo]",
-     "serve the shop until SIGTERM or Ctrl-C", "souk run --data ./shop --listen 127.0.0.1:8080 --demo",
-     "dl", 0, 0, command_run},
+    {"run", "[--data DIR] [--listen ADDR:PORT] [--demo] [--topology FILE --process NAME [--instance N]]",
+     "serve the shop until SIGTERM or Ctrl-C: all of it, or one process of a topology",
+     "souk run --data ./shop --listen 127.0.0.1:8080 --demo", "dlt", 0, 0, command_run},
     {"sandbox", "[--listen ADDR:PORT] [--data DIR] [--callback URL] [--secret S] [--latency-ms N] [--faults LIST]",
      "serve the sandbox payment provider as a gateway of its own",
      "souk sandbox --secret s3cret --callback http://127.0.0.1:8080/v1/webhooks/sandbox", "ls", 0, 0,
@@ -30,8 +30,11 @@ static const struct command commands[] = {
     {"deadletters", "list|show ID|redrive ID [--data DIR]",
      "events that a subscriber could not take", "souk deadletters list", "", 1, 2,
      command_deadletters},
-    {"map", "[--data DIR]", "print who serves, calls, publishes and subscribes to what", "souk map", "", 0, 0,
-     command_map},
+    {"map", "[--json] [--data DIR]", "print who serves, calls, publishes and subscribes to what", "souk map", "j",
+     0, 0, command_map},
+    {"health", "[ADDR:PORT] [--data DIR]",
+     "ask a Souk whether it is ready, at ADDR:PORT or at the setting listen; ends with 0 if it is",
+     "souk health 127.0.0.1:8080", "", 0, 1, command_health},
     {"check-config", "[--data DIR]", "check souk.conf and the environment; print every setting",
      "SOUK_CURRENCY=USD souk check-config", "", 0, 0, command_check_config},
 };
@@ -69,6 +72,13 @@ print_command_help(const struct command *c)
         puts("  -n N                begin with the N newest events (20)");
     if (strchr(c->flags, 'f'))
         puts("  --follow            go on as events come");
+    if (strchr(c->flags, 't'))
+        puts("  --process NAME      which process of the topology; $SOUK_PROCESS when left out\n"
+             "  --instance N        which of its addresses it listens at (1)");
+    if (strstr(c->usage, "--data"))
+        puts("  --topology FILE     which services run in which process; $SOUK_TOPOLOGY when left out");
+    if (strchr(c->flags, 'j'))
+        puts("  --json              for programs instead of people");
     if (strstr(c->usage, "--data"))
         puts("  --data DIR          the data folder; souk-data, or $SOUK_DATA, when left out");
     printf("\nexample: %s\n", c->example);
@@ -112,10 +122,24 @@ read_flag(struct options *o, char **argv, int argc, int *i)
         return take_value(argv, argc, i, &o->data_dir);
     if (strcmp(flag, "--listen") == 0 && strchr(takes, 'l'))
         return take_value(argv, argc, i, &o->listen);
+    if (strcmp(flag, "--topology") == 0 && strstr(o->command->usage, "--data"))
+        return take_value(argv, argc, i, &o->topology);
+    if (strcmp(flag, "--process") == 0 && strchr(takes, 't'))
+        return take_value(argv, argc, i, &o->process);
+    if (strcmp(flag, "--instance") == 0 && strchr(takes, 't')) {
+        if (!take_value(argv, argc, i, &number))
+            return false;
+        if (int_parse(number, &o->instance) && o->instance >= 1 && o->instance <= 100)
+            return true;
+        complain("--instance takes a number from 1 to 100, not \"%s\"", number);
+        return false;
+    }
     if (strcmp(flag, "--demo") == 0 && strchr(takes, 'd'))
         return o->demo = true;
     if (strcmp(flag, "--follow") == 0 && strchr(takes, 'f'))
         return o->follow = true;
+    if (strcmp(flag, "--json") == 0 && strchr(takes, 'j'))
+        return o->json = true;
     if (strchr(takes, 's') && (strcmp(flag, "--callback") == 0 || strcmp(flag, "--secret") == 0 ||
                                strcmp(flag, "--faults") == 0 || strcmp(flag, "--latency-ms") == 0))
         return read_sandbox_flag(o, argv, argc, i);
@@ -154,6 +178,12 @@ read_options(struct options *o, int argc, char **argv)
     return true;
 }
 
+static const char *
+or_null(const char *s)
+{
+    return s && *s ? s : NULL;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -181,7 +211,10 @@ main(int argc, char **argv)
         }
     const char *data_dir = getenv("SOUK_DATA");
     struct options options = {.arena = arena_new(), .command = command,
-                              .data_dir = data_dir && *data_dir ? data_dir : "souk-data"};
+                              .data_dir = data_dir && *data_dir ? data_dir : "souk-data",
+                              .topology = or_null(getenv("SOUK_TOPOLOGY")),
+                              .process = or_null(getenv("SOUK_PROCESS")),
+                              .instance = 1};
     int code = read_options(&options, argc, argv) ? command->run(&options) : 2;
     arena_free(options.arena);
     return code;

@@ -92,6 +92,6 @@ map_text(struct arena *a)
 int
 command_map(const struct options *options)
 {
-    fputs(map_text(options->arena), stdout);
+    fputs(options->json ? map_json(options->arena) : map_text(options->arena), stdout);
     return 0;
 }

@@ -7,13 +7,16 @@
 #include "fiber/fiber.h"
 #include "kit/node.h"
 #include "kit/rules.h"
+#include "kit/topology.h"
 
 enum { WAIT_US_MAX = 600 * 1000 * 1000, ANSWER_BYTES_MAX = 64 << 20 };
 
 struct operator_link {
     struct arena *arena;
     const char *socket; /* of the Souk that runs, or NULL */
-    struct node *node;  /* ours, or NULL */
+    const char *data_dir;
+    struct topology *topology; /* several processes, each with a socket; or NULL */
+    struct node *node;         /* ours, or NULL */
     struct conf *conf;
 };
 
@@ -27,6 +30,14 @@ operator_open(const struct options *options)
     struct arena *arena = arena_new();
     struct operator_link *link = arena_alloc(arena, sizeof *link);
     link->arena = arena;
+    link->data_dir = options->data_dir;
+    if (!load_topology(options, &link->topology)) {
+        operator_close(link);
+        return NULL;
+    }
+    if (link->topology && topology_spread(link->topology))
+        return link;
+    link->topology = NULL;
     link->socket = arena_printf(arena, "%s/souk.sock", options->data_dir);
     const char *why;
     struct http_answer answer;
@@ -89,13 +100,18 @@ static enum status
 call_over_socket(const struct operator_link *link, struct arena *a, const struct rpc *rpc,
                  const ProtobufCMessage *in, ProtobufCMessage **ret, const char **why)
 {
+    const char *socket = link->socket, *process = NULL;
+    if (link->topology) {
+        process = topology_home(link->topology, rpc->service)->name;
+        socket = arena_printf(a, "%s/%s/souk.sock", link->data_dir, process);
+    }
     size_t n;
     const uint8_t *body = message_pack(a, in, &n);
     static const struct http_header type = {"content-type", "application/protobuf"};
     const struct http_fetch fetch = {
         .method = "POST",
         .url = arena_printf(a, "http://souk%s", rpc->full),
-        .unix_socket = link->socket,
+        .unix_socket = socket,
         .headers = &type,
         .n_headers = 1,
         .body = (const char *)body,
@@ -105,6 +121,9 @@ call_over_socket(const struct operator_link *link, struct arena *a, const struct
     };
     struct http_answer answer;
     enum status st = http_fetch(a, &fetch, &answer, why);
+    if (st && process)
+        *why = arena_printf(a, "the process %s of %s does not answer: %s", process,
+                            link->data_dir, *why);
     if (st)
         return st;
     if (answer.status != 200) {
@@ -149,7 +168,7 @@ operator_call(struct operator_link *link, struct arena *a, const char *service, 
               const ProtobufCMessage *in, ProtobufCMessage **ret, const char **why)
 {
     const struct rpc *rpc = rpc_named(arena_printf(a, "%s.%s", service, name));
-    if (link->socket)
+    if (link->socket || link->topology)
         return call_over_socket(link, a, rpc, in, ret, why);
     struct served served = {.node = link->node, .arena = a, .rpc = rpc, .in = in};
     node_run(link->node, service, serve, &served);

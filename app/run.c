@@ -8,11 +8,15 @@
 #include "app/operator.h"
 #include "base/env.h"
 #include "catalog.api.h"
+#include "fiber/fiber.h"
 #include "gateway/gateway.h"
 #include "kit/node.h"
+#include "kit/topology.h"
 
 extern const char demo_goods[];
 extern const size_t demo_goods_bytes;
+
+enum { DEMO_US_MAX = 60 * 1000 * 1000, DEMO_PAUSE_US = 300 * 1000 };
 
 struct running {
     struct arena *arena;
@@ -24,6 +28,9 @@ struct running {
 };
 
 static bool bring_up(struct running *r, const struct options *options);
+static bool serve_web(struct running *r, const struct options *options,
+                      const struct process *process);
+static const struct process *process_of(const struct options *options, const struct topology *t);
 static bool import_demo(struct running *r);
 static void take_down(struct running *r);
 
@@ -49,38 +56,86 @@ static bool
 bring_up(struct running *r, const struct options *options)
 {
     const char *why = NULL;
-    if (!load_conf(options, r->conf))
+    struct topology *topology;
+    if (!load_conf(options, r->conf) || !load_topology(options, &topology))
         return false;
+    const struct process *process = NULL;
+    if (topology && !(process = process_of(options, topology)))
+        return false;
+    const char *keys = conf_get(r->conf, "auth_keys");
+    if (topology && strcmp(topology->store, "sqlite") != 0 && strcmp(keys, "files") == 0)
+        conf_set(r->conf, "auth_keys", "store", r->arena, &why); /* replicas share what they sign with */
+    if (topology && !topology_spread(topology))
+        topology = NULL, process = NULL; /* what a Souk without a topology is */
     const struct node_options node_options = {
-        .data_dir = options->data_dir, .services = souk_all(), .conf = r->conf};
+        .data_dir = options->data_dir,
+        .services = souk_all(),
+        .conf = r->conf,
+        .topology = topology,
+        .process = process,
+        .instance = (int)options->instance,
+    };
     if (node_open(&node_options, r->arena, &r->node, &why))
         return complain("%s", why), false;
     node_start(r->node);
-    if (options->demo && !import_demo(r))
+    if (options->demo && node_runs(r->node, "catalog") && !import_demo(r))
         return false;
     r->loop = loop_new();
-    r->gateway = make_gateway(r->node);
-    const struct http_server_options web = {
+    bool first = options->instance == 1; /* a folder has one socket for commands */
+    if (first && operator_serve(r->loop, r->node, r->arena, &r->operators, &why))
+        return complain("%s", why), false;
+    return serve_web(r, options, process);
+}
+
+/* The gateway's routes where it runs; elsewhere what watches over a process wants to see. */
+static bool
+serve_web(struct running *r, const struct options *options, const struct process *process)
+{
+    const char *why = NULL;
+    struct http_server_options web = {
         .listen = conf_get(r->conf, "listen"),
         .tls_certificate = or_null(conf_get(r->conf, "tls_certificate")),
         .tls_key = or_null(conf_get(r->conf, "tls_key")),
         .on_request = gateway_handle,
         .body_max = gateway_body_max,
-        .arg = r->gateway,
     };
-    if (operator_serve(r->loop, r->node, r->arena, &r->operators, &why) ||
-        http_serve(r->loop, &web, r->arena, &r->web, &why))
+    if (node_runs(r->node, gateway_service.name)) {
+        web.arg = r->gateway = make_gateway(r->node);
+    } else {
+        web = (struct http_server_options){.listen = or_null(conf_get(r->conf, "monitor")),
+                                           .on_request = monitor_handle,
+                                           .arg = r->node};
+    }
+    if (web.listen && http_serve(r->loop, &web, r->arena, &r->web, &why))
         return complain("%s", why), false;
-    printf("Souk serves %s on %s://%s%s\n", options->data_dir, web.tls_key ? "https" : "http",
-           web.listen, options->demo ? ", with demo goods" : "");
+    if (r->gateway)
+        printf("Souk serves %s on %s://%s%s\n", options->data_dir, web.tls_key ? "https" : "http",
+               web.listen, options->demo ? ", with demo goods" : "");
+    else
+        printf("Souk's %s serves at %s\n", process->name, process->listen);
     fflush(stdout);
     return true;
+}
+
+static const struct process *
+process_of(const struct options *options, const struct topology *t)
+{
+    if (!options->process && t->n_processes == 1)
+        return &t->processes[0];
+    const struct process *process =
+        options->process ? topology_process(t, options->process) : NULL;
+    if (!options->process)
+        complain("%s has several processes: say --process NAME", options->topology);
+    else if (!process)
+        complain("%s has no process \"%s\"", options->topology, options->process);
+    return process;
 }
 
 struct demo {
     struct node *node;
     struct arena *arena;
     const struct rpc *rpc;
+    enum status st;
     const char *why;
 };
 
@@ -94,20 +149,28 @@ import_demo_goods(void *arg)
     ImportRequest *in = new_import_request(d->arena);
     in->body = (ProtobufCBinaryData){demo_goods_bytes, (uint8_t *)(uintptr_t)demo_goods};
     ProtobufCMessage *out;
-    enum status st = node_serve(&rq, d->rpc, &in->base, &out);
-    if (st)
-        d->why = rq.message ? rq.message : status_name(st);
+    d->st = node_serve(&rq, d->rpc, &in->base, &out);
+    d->why = rq.message ? rq.message : status_name(d->st);
 }
 
-/* Safe at every start: an import never changes the stock of what is there. */
+/* Safe at every start: an import never changes the stock of what is there.  The processes that catalog
+ * asks may come up later than this one. */
 static bool
 import_demo(struct running *r)
 {
-    struct demo demo = {r->node, r->arena, node_rpc(r->node, "catalog", "ImportShopify"), NULL};
-    node_run(r->node, "catalog", import_demo_goods, &demo);
-    if (demo.why)
+    struct demo demo = {.node = r->node,
+                        .arena = r->arena,
+                        .rpc = node_rpc(r->node, "catalog", "ImportShopify")};
+    int64_t until_us = env.mono_us() + DEMO_US_MAX;
+    do {
+        node_run(r->node, "catalog", import_demo_goods, &demo);
+        if (demo.st != UNAVAILABLE && demo.st != DEADLINE_EXCEEDED)
+            break;
+        fiber_sleep_us(DEMO_PAUSE_US);
+    } while (env.mono_us() < until_us);
+    if (demo.st)
         complain("the demo goods could not be imported: %s", demo.why);
-    return !demo.why;
+    return demo.st == OK;
 }
 
 /* New requests are refused first; those that run end; then jobs, followers, stores. */
@@ -119,6 +182,8 @@ take_down(struct running *r)
         gateway_drain(r->gateway);
     if (r->web)
         http_server_drain(r->web, grace_us);
+    if (r->node)
+        node_drain(r->node, grace_us);
     if (r->operators)
         http_server_drain(r->operators, grace_us);
     if (r->loop)

@@ -8,13 +8,17 @@
 enum { ATTEMPTS_MAX_DEFAULT = 8 };
 #define RETRY_FIRST_DEFAULT_US (100 * MILLISECOND_US)
 #define RETRY_MOST_DEFAULT_US  (5 * MINUTE_US)
-#define DRAIN_LOOK_US          MILLISECOND_US
+#define POLL_DEFAULT_US        (2 * SECOND_US)
+#define LOOK_DEFAULT_US        SECOND_US
+#define REPAIR_DEFAULT_US      (5 * SECOND_US)
 #define TRY_AGAIN_US           (100 * MILLISECOND_US)
 
-static struct sched *sched_of(struct bus *bus, const struct store *store);
-static int64_t durable_head(struct bus *bus);
-static enum status flush_head(struct bus *bus, int64_t *ret);
-static bool everyone_at(const struct bus *bus, int64_t position);
+static void fill_in(struct bus_options *o);
+static void add_tail(struct bus *bus, struct store *store);
+static struct sched *sched_of(const struct bus *bus, const struct subscriber *s);
+static int64_t durable_head(const struct tail *tail);
+static void start_source(struct source *s, struct sched *sched);
+static void wake_all(struct bus *bus);
 
 struct bus *
 bus_new(const struct bus_options *options)
@@ -22,13 +26,16 @@ bus_new(const struct bus_options *options)
     struct bus *bus = calloc(1, sizeof *bus);
     if (!bus)
         abort();
+    bus->arena = arena_new();
     bus->options = *options;
-    if (bus->options.attempts_max == 0)
-        bus->options.attempts_max = ATTEMPTS_MAX_DEFAULT;
-    if (bus->options.retry_first_us == 0)
-        bus->options.retry_first_us = RETRY_FIRST_DEFAULT_US;
-    if (bus->options.retry_most_us == 0)
-        bus->options.retry_most_us = RETRY_MOST_DEFAULT_US;
+    fill_in(&bus->options);
+    bus->spread = options->publishers != NULL;
+    assert(!options->broker || (bus->spread && options->broker_ops));
+    if (!bus->spread)
+        add_tail(bus, options->core);
+    for (size_t i = 0; i < options->n_homes; i++)
+        if (!tail_of_store(bus, options->homes[i].store))
+            add_tail(bus, options->homes[i].store);
     return bus;
 }
 
@@ -36,6 +43,10 @@ void
 bus_subscribe(struct bus *bus, const struct subscriber *s)
 {
     assert(!bus->started && bus->n_followers < FOLLOWERS_MAX);
+    if (bus->spread && s->keeps_journal)
+        for (size_t i = 0; i < bus->options.n_homes; i++)
+            assert(bus->options.homes[i].store != s->store ||
+                   strcmp(bus->options.homes[i].publisher, s->service) == 0);
     struct follower *f = calloc(1, sizeof *f);
     if (!f)
         abort();
@@ -49,19 +60,36 @@ bus_subscribe(struct bus *bus, const struct subscriber *s)
 void
 bus_start(struct bus *bus)
 {
-    bus->head = bus->heard = durable_head(bus);
+    const struct bus_options *o = &bus->options;
+    for (size_t i = 0; i < bus->n_tails; i++)
+        bus->tails[i].head = durable_head(&bus->tails[i]);
+    broadcast_plan(bus);
+    for (size_t i = 0; i < bus->n_followers; i++)
+        follower_plan(bus->followers[i]);
     bus->started = true;
     for (size_t i = 0; i < bus->n_followers; i++) {
         struct follower *f = bus->followers[i];
-        worker_start(&f->worker, bus, sched_of(bus, f->subscriber.store), follower_run, f);
+        struct sched *sched = sched_of(bus, &f->subscriber);
+        for (size_t j = 0; j < f->n_sources; j++)
+            start_source(f->sources[j], sched);
+        worker_start(&f->worker, bus, sched, follower_run, f);
     }
-    worker_start(&bus->broadcaster, bus, bus->options.core_sched, broadcast_run, bus);
+    for (size_t i = 0; i < bus->n_heard; i++) {
+        struct source *s = bus->heard[i];
+        source_rewind(s, s->tail ? s->tail->head : -1);
+        start_source(s, o->core_sched);
+    }
+    worker_start(&bus->broadcaster, bus, o->core_sched, broadcast_run, bus);
     /* Reading the tail is kept off the thread that serves requests. */
-    struct sched *beside =
-        bus->options.listener_sched ? bus->options.listener_sched : bus->options.core_sched;
-    worker_start(&bus->tail, bus, beside, tail_run, bus);
-    if (bus->options.listeners)
-        worker_start(&bus->relay, bus, bus->options.core_sched, relay_run, bus);
+    struct sched *beside = o->listener_sched ? o->listener_sched : o->core_sched;
+    for (size_t i = 0; i < bus->n_tails; i++)
+        worker_start(&bus->tails[i].worker, bus, beside, tail_run, &bus->tails[i]);
+    for (size_t i = 0; i < bus->n_tails && o->broker; i++) {
+        bus->forwards[i].tail = &bus->tails[i];
+        worker_start(&bus->forwards[i].asker.worker, bus, beside, forward_run, &bus->forwards[i]);
+    }
+    if (o->listeners)
+        worker_start(&bus->relay, bus, o->core_sched, relay_run, bus);
 }
 
 void
@@ -69,12 +97,10 @@ bus_stop(struct bus *bus)
 {
     if (!bus->started)
         return;
+    spin_lock(&bus->lock);
     bus->stopping = true;
-    worker_wake(&bus->tail);
-    worker_wake(&bus->broadcaster);
-    worker_wake(&bus->relay);
-    for (size_t i = 0; i < bus->n_followers; i++)
-        worker_wake(&bus->followers[i]->worker);
+    spin_unlock(&bus->lock);
+    wake_all(bus);
 
     for (;;) {
         spin_lock(&bus->lock);
@@ -94,11 +120,13 @@ bus_free(struct bus *bus)
     if (!bus)
         return;
     assert(!bus->started);
-    tail_forget(bus);
+    for (size_t i = 0; i < bus->n_tails; i++)
+        tail_forget(&bus->tails[i]);
     for (size_t i = 0; i < bus->n_followers; i++)
         free(bus->followers[i]);
     for (size_t i = 0; i < bus->n_listeners; i++)
         free(bus->listeners[i]);
+    arena_free(bus->arena);
     free(bus);
 }
 
@@ -107,48 +135,13 @@ bus_kick(void *arg, uint64_t batch)
 {
     struct bus *bus = arg;
     (void)batch;
-    worker_wake(&bus->tail);
-    /* Which store's batch it was is not known: the relay looks while its outbox is in use. */
-    if (env.mono_us() - bus->outbox_used_us < 2 * SECOND_US)
+    /* Which store's batch it was is not known: those are looked at that were written to of late. */
+    int64_t used_since_us = env.mono_us() - 2 * SECOND_US;
+    for (size_t i = 0; i < bus->n_tails; i++)
+        if (!bus->spread || bus->tails[i].published_us > used_since_us)
+            worker_wake(&bus->tails[i].worker);
+    if (bus->outbox_used_us > used_since_us)
         worker_wake(&bus->relay);
-}
-
-bool
-bus_drained(struct bus *bus, int64_t timeout_us)
-{
-    int64_t until_us = env.mono_us() + timeout_us;
-    if (bus->options.listeners && !relay_drained(bus, until_us))
-        return false;
-
-    int64_t head = 0;
-    while (flush_head(bus, &head) != OK) {
-        if (env.mono_us() >= until_us)
-            return false;
-        fiber_sleep_us(DRAIN_LOOK_US);
-    }
-    while (!everyone_at(bus, head)) {
-        if (env.mono_us() >= until_us)
-            return false;
-        fiber_sleep_us(DRAIN_LOOK_US);
-    }
-    return true;
-}
-
-size_t
-bus_lags(struct bus *bus, struct bus_lag *out, size_t max)
-{
-    size_t n = bus->n_followers < max ? bus->n_followers : max;
-    for (size_t i = 0; i < n; i++) {
-        const struct follower *f = bus->followers[i];
-        int64_t cursor = f->cursor, behind = bus->head - cursor;
-        out[i] = (struct bus_lag){
-            .subscriber = f->subscriber.service,
-            .cursor = cursor,
-            .behind = behind > 0 ? behind : 0,
-            .parked = f->parked,
-        };
-    }
-    return n;
 }
 
 void
@@ -188,6 +181,14 @@ worker_wait(struct worker *w, int64_t until_mono_us)
 }
 
 void
+worker_rest(struct worker *w, int64_t us)
+{
+    int64_t until_us = env.mono_us() + us;
+    while (worker_goes_on(w) && env.mono_us() < until_us)
+        worker_wait(w, until_us);
+}
+
+void
 worker_wake(struct worker *w)
 {
     spin_lock(&w->lock);
@@ -208,22 +209,51 @@ worker_end(struct worker *w)
     spin_unlock(&bus->lock);
 }
 
-static struct sched *
-sched_of(struct bus *bus, const struct store *store)
+static void
+fill_in(struct bus_options *o)
 {
-    bool listens = store == bus->options.listeners && bus->options.listener_sched;
-    return listens ? bus->options.listener_sched : bus->options.core_sched;
+    if (o->attempts_max == 0)
+        o->attempts_max = ATTEMPTS_MAX_DEFAULT;
+    if (o->retry_first_us == 0)
+        o->retry_first_us = RETRY_FIRST_DEFAULT_US;
+    if (o->retry_most_us == 0)
+        o->retry_most_us = RETRY_MOST_DEFAULT_US;
+    if (o->poll_us == 0)
+        o->poll_us = POLL_DEFAULT_US;
+    if (o->look_us == 0)
+        o->look_us = LOOK_DEFAULT_US;
+    if (o->repair_us == 0)
+        o->repair_us = REPAIR_DEFAULT_US;
+    if (o->repair_age_us == 0)
+        o->repair_age_us = REPAIR_DEFAULT_US;
+}
+
+static void
+add_tail(struct bus *bus, struct store *store)
+{
+    assert(bus->n_tails < TAILS_MAX);
+    struct tail *tail = &bus->tails[bus->n_tails++];
+    tail->bus = bus;
+    tail->store = store;
+}
+
+static struct sched *
+sched_of(const struct bus *bus, const struct subscriber *s)
+{
+    const struct bus_options *o = &bus->options;
+    bool listens = o->listener_sched && s->store == o->listeners;
+    return s->sched ? s->sched : listens ? o->listener_sched : o->core_sched;
 }
 
 /* Where broadcasts begin.  A store that cannot be read now will soon be tried again. */
 static int64_t
-durable_head(struct bus *bus)
+durable_head(const struct tail *tail)
 {
     for (;;) {
         struct arena *a = arena_new();
         struct tx_scope scope = {.arena = a};
         int64_t head = 0;
-        struct tx *tx = tx_begin_read_in(bus->options.core, "bus", &scope);
+        struct tx *tx = tx_begin_read_in(tail->store, "bus", &scope);
         enum status st = journal_head(tx, &head);
         tx_end(tx);
         arena_free(a);
@@ -233,27 +263,30 @@ durable_head(struct bus *bus)
     }
 }
 
-/* The newest position of all, ordered or durable, once it is durable. */
-static enum status
-flush_head(struct bus *bus, int64_t *ret)
+static void
+start_source(struct source *s, struct sched *sched)
 {
-    struct arena *a = arena_new();
-    struct tx_scope scope = {.arena = a};
-    /* Begun for writing, so that it sees what is ordered and not yet on disk. */
-    struct tx *tx = tx_begin_in(bus->options.core, "bus", &scope);
-    enum status st = journal_head(tx, ret);
-    tx_end(tx);
-    if (st == OK)
-        st = store_wait(&scope);
-    arena_free(a);
-    return st;
+    if (s->fetch)
+        worker_start(&s->fetch->worker, s->bus, sched, fetch_run, s->fetch);
 }
 
-static bool
-everyone_at(const struct bus *bus, int64_t position)
+static void
+wake_all(struct bus *bus)
 {
-    for (size_t i = 0; i < bus->n_followers; i++)
-        if (bus->followers[i]->cursor < position)
-            return false;
-    return bus->heard >= position;
+    for (size_t i = 0; i < bus->n_tails; i++) {
+        worker_wake(&bus->tails[i].worker);
+        tail_wake_askers(&bus->tails[i]);
+    }
+    worker_wake(&bus->broadcaster);
+    worker_wake(&bus->relay);
+    for (size_t i = 0; i < bus->n_heard; i++)
+        if (bus->heard[i]->fetch)
+            worker_wake(&bus->heard[i]->fetch->worker);
+    for (size_t i = 0; i < bus->n_followers; i++) {
+        struct follower *f = bus->followers[i];
+        worker_wake(&f->worker);
+        for (size_t j = 0; j < f->n_sources; j++)
+            if (f->sources[j]->fetch)
+                worker_wake(&f->sources[j]->fetch->worker);
+    }
 }

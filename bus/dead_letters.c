@@ -33,7 +33,7 @@ struct letter_key {
 };
 
 static struct letter_key split_id(struct arena *a, const char *id);
-static size_t stores_of(const struct bus *bus, struct store *ret[2]);
+static size_t stores_of(const struct bus *bus, struct store *ret[FOLLOWERS_MAX]);
 static enum status find_row(struct bus *bus, struct tx_scope *scope, const char *id,
                             ParkedRow **ret, struct store **ret_store);
 static enum status fill(struct bus *bus, struct tx_scope *scope, const ParkedRow *row,
@@ -48,9 +48,9 @@ bus_dead_letters(struct bus *bus, struct tx_scope *scope, const char *after_id, 
     struct letter_key after = split_id(scope->arena, after_id);
     struct value in[] = {value_text(after.subscriber), value_text(after.event_id),
                          value_int((int64_t)n)};
-    struct store *stores[2];
-    ParkedRow **rows[2] = {NULL, NULL};
-    size_t n_rows[2] = {0, 0}, n_stores = stores_of(bus, stores);
+    struct store *stores[FOLLOWERS_MAX];
+    ParkedRow **rows[FOLLOWERS_MAX];
+    size_t n_rows[FOLLOWERS_MAX], at[FOLLOWERS_MAX] = {0}, n_stores = stores_of(bus, stores);
     enum status st = OK;
     for (size_t i = 0; i < n_stores && st == OK; i++) {
         struct tx *tx = tx_begin_read_in(stores[i], "bus", scope);
@@ -60,12 +60,16 @@ bus_dead_letters(struct bus *bus, struct tx_scope *scope, const char *after_id, 
     }
 
     struct dead_letter *letters = arena_alloc(scope->arena, n * sizeof *letters);
-    size_t found = 0, at[2] = {0, 0};
-    while (st == OK && found < n && (at[0] < n_rows[0] || at[1] < n_rows[1])) {
-        bool first = at[1] == n_rows[1] ||
-                     (at[0] < n_rows[0] && stands_before(rows[0][at[0]], rows[1][at[1]]));
-        int from = first ? 0 : 1;
-        st = fill(bus, scope, rows[from][at[from]++], &letters[found++]);
+    size_t found = 0;
+    while (st == OK && found < n) {
+        size_t first = n_stores;
+        for (size_t i = 0; i < n_stores; i++)
+            if (at[i] < n_rows[i] &&
+                (first == n_stores || stands_before(rows[i][at[i]], rows[first][at[first]])))
+                first = i;
+        if (first == n_stores)
+            break;
+        st = fill(bus, scope, rows[first][at[first]++], &letters[found++]);
     }
     if (st)
         return st;
@@ -115,12 +119,26 @@ split_id(struct arena *a, const char *id)
     return (struct letter_key){arena_strndup(a, id, (size_t)(colon - id)), colon + 1};
 }
 
+/* Embedded both, even where nobody follows. */
 static size_t
-stores_of(const struct bus *bus, struct store *ret[2])
+stores_of(const struct bus *bus, struct store *ret[FOLLOWERS_MAX])
 {
-    ret[0] = bus->options.core;
-    ret[1] = bus->options.listeners;
-    return ret[1] ? 2 : 1;
+    size_t n = 0;
+    if (!bus->spread) {
+        ret[n++] = bus->options.core;
+        if (bus->options.listeners)
+            ret[n++] = bus->options.listeners;
+        return n;
+    }
+    for (size_t i = 0; i < bus->n_followers; i++) {
+        struct store *store = bus->followers[i]->subscriber.store;
+        size_t j = 0;
+        while (j < n && ret[j] != store)
+            j++;
+        if (j == n)
+            ret[n++] = store;
+    }
+    return n;
 }
 
 static enum status
@@ -129,7 +147,7 @@ find_row(struct bus *bus, struct tx_scope *scope, const char *id, ParkedRow **re
 {
     struct letter_key key = split_id(scope->arena, id);
     struct value in[] = {value_text(key.subscriber), value_text(key.event_id)};
-    struct store *stores[2];
+    struct store *stores[FOLLOWERS_MAX];
     size_t n = stores_of(bus, stores);
     enum status st = NOT_FOUND;
     for (size_t i = 0; i < n && st == NOT_FOUND; i++) {
@@ -146,7 +164,7 @@ static enum status
 fill(struct bus *bus, struct tx_scope *scope, const ParkedRow *row, struct dead_letter *ret)
 {
     struct event event;
-    enum status st = journal_event(bus, scope, row->position, &event);
+    enum status st = parked_event(bus, scope, row, &event);
     if (st)
         return st;
     *ret = (struct dead_letter){

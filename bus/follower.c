@@ -11,36 +11,27 @@
 #include "bus/bus_private.h"
 
 enum {
-    IDLE_WRITES_EVENTS = 1000, /* passed over before the cursor is written for them alone */
-    BATCH_US_MAX = 500,        /* then others get the writer */
-    GATHER_EVENTS_MAX = 250,   /* of a listener, whose writer nobody waits for */
+    IDLE_WRITES_EVENTS = 1000,  /* passed over before the cursor is written for them alone */
+    BATCH_US_MAX = 500,         /* then others get the writer */
+    BATCH_SPREAD_US_MAX = 5000, /* a store may be a round trip away */
+    GATHER_EVENTS_MAX = 250,    /* of a listener, whose writer nobody waits for */
     GATHER_US_MAX = 10000,
-    GATHER_PAUSE_US = 10000, /* between its transactions, so that it syncs less often than sales do */
-    CLOCK_LOOK_US = 1000000,   /* while something is to be retried: the wall clock may be set */
+    GATHER_PAUSE_US =
+        10000, /* between its transactions, so that it syncs less often than sales do */
+    CLOCK_LOOK_US = 1000000, /* while something is to be retried: the wall clock may be set */
+    LEAD_LOOK_US = 500000,
     BACKOFF_FIRST_US = 10000,
     BACKOFF_MOST_US = 1000000,
 };
 
-static struct statement find_cursor = {
-    .service = "bus",
-    .name = "find_cursor",
-    .sql = "SELECT position FROM bus_cursor WHERE subscriber = ?1",
-};
-static struct statement move_cursor = {
-    .service = "bus",
-    .name = "move_cursor",
-    .sql = "INSERT INTO bus_cursor (subscriber, position) VALUES (?1, ?2) "
-           "ON CONFLICT (subscriber) DO UPDATE SET position = excluded.position",
-    .writes = true,
-};
-
+static bool follows(struct follower *f);
 static bool load(struct follower *f);
 static bool take_batch(struct follower *f);
-static enum status handle_batch(struct follower *f, struct tx *tx, struct walk *w,
-                                const struct event *e);
+static bool pass_over(struct follower *f);
+static const struct event *next_event(struct follower *f, bool memory_only);
+static enum status handle_batch(struct follower *f, struct tx *tx, const struct event *e);
 static enum status take_event(struct follower *f, struct tx *tx, const struct event *e);
-static void write_cursor(struct follower *f, struct tx *tx, int64_t position);
-static void write_idle_cursor(struct follower *f);
+static void write_cursors(struct follower *f, int64_t least);
 static void back_off(struct follower *f);
 static int64_t next_look_us(const struct follower *f);
 static bool is_listener(const struct follower *f);
@@ -51,12 +42,16 @@ follower_run(void *arg)
     struct follower *f = arg;
     f->scope.arena = arena_new();
     while (worker_goes_on(&f->worker)) {
+        if (!follows(f)) {
+            worker_wait(&f->worker, env.mono_us() + LEAD_LOOK_US);
+            continue;
+        }
         if (!f->loaded && !load(f)) {
             back_off(f);
             continue;
         }
         bool moved = take_batch(f);
-        bool retried = f->loaded && parked_retry(f);
+        bool retried = f->loaded && f->lead.leads && parked_retry(f);
         if (!f->loaded)
             back_off(f);
         else if (moved && !f->full && is_listener(f))
@@ -66,10 +61,26 @@ follower_run(void *arg)
         else
             worker_wait(&f->worker, next_look_us(f));
     }
-    if (f->loaded && f->cursor > f->written)
-        write_idle_cursor(f);
+    if (f->loaded && cursors_owed(f, 1))
+        write_cursors(f, 1);
+    for (size_t i = 0; i < f->n_sources; i++)
+        source_rest(f->sources[i]);
     arena_free(f->scope.arena);
     worker_end(&f->worker);
+}
+
+bool
+lead_look(struct lead *lead, const struct bus *bus, struct store *store, const char *what)
+{
+    if (!bus->options.leads) {
+        lead->leads = true;
+        return true;
+    }
+    if (env.mono_us() >= lead->look_us) {
+        lead->leads = bus->options.leads(store, what);
+        lead->look_us = env.mono_us() + LEAD_LOOK_US;
+    }
+    return lead->leads;
 }
 
 struct tx_scope *
@@ -84,6 +95,14 @@ follower_scope(struct follower *f)
 enum status
 follower_handle(struct follower *f, struct tx *tx, const struct event *e, const char **why)
 {
+    struct event own;
+    if (f->subscriber.keeps_journal && f->bus->spread) { /* it stays there if the handler fails */
+        own = *e;
+        own.position = journal_copy(tx, e);
+        e = &own;
+        if (tx_status(tx))
+            return tx_status(tx);
+    }
     int mark = tx_mark(tx);
     enum status st = f->subscriber.handle(f->subscriber.arg, tx, e);
     enum status of_tx = tx_status(tx);
@@ -111,76 +130,123 @@ follower_commit(struct follower *f, struct tx *tx)
     return f->loaded;
 }
 
+/* False while another replica does; what changes is loaded anew. */
+static bool
+follows(struct follower *f)
+{
+    bool led = f->lead.leads;
+    bool leads = lead_look(&f->lead, f->bus, f->subscriber.store, f->subscriber.service);
+    if (leads != led)
+        f->loaded = false;
+    if (leads || f->subscriber.shared)
+        return true;
+    for (size_t i = 0; led && i < f->n_sources; i++)
+        source_rest(f->sources[i]);
+    return false;
+}
+
 /* Reads what is kept in memory; in the writer, so that nothing ordered is missed. */
 static bool
 load(struct follower *f)
 {
     struct tx *tx = tx_begin_in(f->subscriber.store, f->subscriber.service, follower_scope(f));
-    struct value in[] = {value_text(f->subscriber.service)};
-    int64_t cursor = 0;
-    enum status st = sql_int(tx, &find_cursor, in, 1, &cursor);
-    if (st == OK || st == NOT_FOUND)
+    enum status st = cursors_load(f, tx);
+    if (st == OK)
         st = parked_load(f, tx);
+    f->keeps_inbox = f->bus->options.broker != NULL;
+    if (st == OK && f->bus->spread && !f->keeps_inbox) /* it may have had a broker before */
+        st = inbox_used(tx, f->subscriber.service, &f->keeps_inbox);
     tx_end(tx);
     if (st == OK)
         st = store_wait(&f->scope);
     if (st)
         return false;
-    f->cursor = f->written = cursor;
+    for (size_t i = 0; i < f->n_sources; i++) {
+        struct source *s = f->sources[i];
+        if (f->lead.leads || (s->queue && f->subscriber.shared))
+            source_rewind(s, s->written);
+        else
+            source_rest(s);
+    }
     f->loaded = true;
     return true;
 }
 
-/* True if the cursor moved. */
+/* True if a cursor moved. */
 static bool
 take_batch(struct follower *f)
 {
-    struct walk w = {.bus = f->bus, .topics = &f->topics, .position = f->cursor};
-    const struct event *e = walk_next(&w, false);
-    if (!e) {
-        bool moved = w.position > f->cursor;
-        f->cursor = w.position;
-        if (f->cursor - f->written >= IDLE_WRITES_EVENTS)
-            write_idle_cursor(f);
-        return moved;
-    }
+    const struct event *e = next_event(f, false);
+    if (!e)
+        return pass_over(f);
     struct tx *tx = tx_begin_in(f->subscriber.store, f->subscriber.service, follower_scope(f));
     int64_t parked = f->parked;
-    if (handle_batch(f, tx, &w, e) != OK) {
+    if (handle_batch(f, tx, e) != OK) {
         f->parked = parked;
         f->loaded = false;
-    }
-    int64_t position = w.position;
-    walk_end(&w);
-    if (!f->loaded) {
         tx_end(tx);
         return false;
     }
-    write_cursor(f, tx, position);
+    cursors_write(f, tx, IDLE_WRITES_EVENTS);
     if (!follower_commit(f, tx))
         return false;
-    f->cursor = f->written = position;
+    for (size_t i = 0; i < f->n_sources; i++)
+        source_done(f->sources[i]);
     return true;
+}
+
+/* Nothing is in hand that is not done: what was passed over concerns nobody here.  Its cursor is
+ * written now and then; saves reading it again after a restart. */
+static bool
+pass_over(struct follower *f)
+{
+    bool moved = false;
+    for (size_t i = 0; i < f->n_sources; i++) {
+        struct source *s = f->sources[i];
+        moved |= s->position > s->cursor;
+        source_done(s);
+    }
+    if (cursors_owed(f, IDLE_WRITES_EVENTS))
+        write_cursors(f, IDLE_WRITES_EVENTS);
+    return moved;
+}
+
+/* The sources take turns by batches; within one, what each has in memory goes first. */
+static const struct event *
+next_event(struct follower *f, bool memory_only)
+{
+    for (size_t i = 0; i < f->n_sources; i++) {
+        const struct event *e = source_next(f->sources[f->turn], memory_only);
+        if (e)
+            return e;
+        f->turn = (f->turn + 1) % f->n_sources;
+    }
+    return NULL;
 }
 
 /* Handles e and what follows it, until the batch is full. */
 static enum status
-handle_batch(struct follower *f, struct tx *tx, struct walk *w, const struct event *e)
+handle_batch(struct follower *f, struct tx *tx, const struct event *e)
 {
     bool gathers = is_listener(f);
     int events_max = gathers ? GATHER_EVENTS_MAX : BATCH_EVENTS_MAX;
-    int64_t until_us = env.mono_us() + (gathers ? GATHER_US_MAX : BATCH_US_MAX);
+    int64_t batch_us = f->bus->spread ? BATCH_SPREAD_US_MAX : BATCH_US_MAX;
+    int64_t until_us = env.mono_us() + (gathers ? GATHER_US_MAX : batch_us);
+    if (f->subscriber.shared && parked_load(f, tx) != OK) /* others park, too */
+        return UNAVAILABLE;
     for (int n = 1;; n++) {
         enum status st = take_event(f, tx, e);
         if (st)
             return st;
         f->full = n == events_max || env.mono_us() >= until_us;
         if (f->full)
-            return OK;
-        e = walk_next(w, true);
+            break;
+        e = next_event(f, true);
         if (!e)
-            return OK;
+            break;
     }
+    f->turn = (f->turn + 1) % f->n_sources;
+    return OK;
 }
 
 /* OK if the event's turn is over, well or parked; else the store is in trouble. */
@@ -189,7 +255,11 @@ take_event(struct follower *f, struct tx *tx, const struct event *e)
 {
     if (tx_status(tx))
         return tx_status(tx);
+    if (f->keeps_inbox && !inbox_take(tx, f->subscriber.service, e))
+        return tx_status(tx);
     if (f->parked > 0 && parked_blocks(f, tx, e)) {
+        if (f->subscriber.keeps_journal && f->bus->spread)
+            journal_copy(tx, e);
         parked_wait(f, tx, e);
         return tx_status(tx);
     }
@@ -200,21 +270,11 @@ take_event(struct follower *f, struct tx *tx, const struct event *e)
 }
 
 static void
-write_cursor(struct follower *f, struct tx *tx, int64_t position)
+write_cursors(struct follower *f, int64_t least)
 {
-    struct value in[] = {value_text(f->subscriber.service), value_int(position)};
-    sql_exec(tx, &move_cursor, in, 2);
-}
-
-/* For events that concern nobody here; saves reading them again after a restart. */
-static void
-write_idle_cursor(struct follower *f)
-{
-    int64_t position = f->cursor;
     struct tx *tx = tx_begin_in(f->subscriber.store, f->subscriber.service, follower_scope(f));
-    write_cursor(f, tx, position);
-    if (follower_commit(f, tx))
-        f->written = position;
+    cursors_write(f, tx, least);
+    follower_commit(f, tx);
 }
 
 /* The store is in trouble: waits, each time longer, to begin again from what the tables say. */
@@ -230,16 +290,19 @@ back_off(struct follower *f)
 static int64_t
 next_look_us(const struct follower *f)
 {
-    if (f->next_try_us == INT64_MAX)
-        return INT64_MAX; /* the tail wakes us */
+    int64_t look_us = f->bus->options.leads ? env.mono_us() + LEAD_LOOK_US : INT64_MAX;
+    if (f->next_try_us == INT64_MAX || !f->lead.leads)
+        return look_us; /* a source wakes us */
     int64_t wait_us = f->next_try_us - env.now_us();
     if (wait_us > CLOCK_LOOK_US)
         wait_us = CLOCK_LOOK_US;
+    if (f->bus->options.leads && wait_us > LEAD_LOOK_US)
+        wait_us = LEAD_LOOK_US;
     return env.mono_us() + (wait_us > 0 ? wait_us : 0);
 }
 
 static bool
 is_listener(const struct follower *f)
 {
-    return f->subscriber.store != f->bus->options.core;
+    return f->bus->options.listeners && f->subscriber.store == f->bus->options.listeners;
 }

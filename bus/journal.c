@@ -42,6 +42,11 @@ static struct statement take = {
            "ON CONFLICT (subject, publisher, sequence) DO NOTHING",
     .writes = true,
 };
+static struct statement find_place = {
+    .service = "bus",
+    .name = "find_place",
+    .sql = "SELECT position FROM bus_event WHERE subject = ?1 AND publisher = ?2 AND sequence = ?3",
+};
 static struct statement find_head = {
     .service = "bus",
     .name = "find_head",
@@ -63,7 +68,7 @@ static struct statement list_by_subject = {
     .service = "bus",
     .name = "list_by_subject",
     .sql = "SELECT position, " EVENT_COLUMNS " FROM bus_event "
-           "WHERE subject = ?1 AND position > ?2 AND (?3 IS NULL OR topic = ?3) "
+           "WHERE subject = ?1 AND position > ?2 AND (CAST(?3 AS TEXT) IS NULL OR topic = ?3) "
            "ORDER BY position LIMIT ?4",
 };
 static struct statement find_event = {
@@ -72,6 +77,7 @@ static struct statement find_event = {
     .sql = "SELECT position, " EVENT_COLUMNS " FROM bus_event WHERE position = ?1",
 };
 
+static void note_published(struct bus *bus, const struct store *store, const char *publisher);
 static const char *subject_of(const struct topic *topic, const ProtobufCMessage *message);
 static void row_values(const EventRow *row, struct value ret[EVENT_VALUES]);
 static enum status read_some(struct tx *tx, int64_t after, int64_t until, const char *topic,
@@ -105,9 +111,11 @@ bus_publish(struct bus *bus, struct tx *tx, const struct publish_context *contex
         .data = {n, data},
     };
     struct value in[EVENT_VALUES];
-    if (tx_store(tx) == bus->options.core) {
+    if (bus->spread || tx_store(tx) == bus->options.core) {
         row_values(&row, in);
         sql_exec(tx, &append, in, EVENT_VALUES - 1);
+        if (bus->spread)
+            note_published(bus, tx_store(tx), row.publisher);
         return;
     }
     struct value key[] = {value_text(row.publisher), value_text(row.subject)};
@@ -121,6 +129,8 @@ enum status
 bus_read(struct bus *bus, struct tx_scope *scope, int64_t after, const char *topic,
          const char *subject, size_t n, struct event **ret, size_t *ret_n)
 {
+    if (!bus->options.core)
+        return UNIMPLEMENTED;
     struct event *events = arena_alloc(scope->arena, n * sizeof *events);
     size_t found = 0;
     int64_t head = bus_head(bus, scope);
@@ -148,6 +158,8 @@ bus_read(struct bus *bus, struct tx_scope *scope, int64_t after, const char *top
 int64_t
 bus_head(struct bus *bus, struct tx_scope *scope)
 {
+    if (!bus->options.core)
+        return 0;
     struct tx *tx = tx_begin_read_in(bus->options.core, "bus", scope);
     int64_t head = 0;
     journal_head(tx, &head);
@@ -188,6 +200,30 @@ journal_take(struct tx *tx, const EventRow *row)
     sql_exec(tx, &take, in, EVENT_VALUES);
 }
 
+int64_t
+journal_copy(struct tx *tx, const struct event *e)
+{
+    const EventRow row = {
+        .id = e->id,
+        .topic = e->topic,
+        .publisher = e->publisher,
+        .subject = e->subject,
+        .type = e->type,
+        .sequence = e->sequence,
+        .time_us = e->time_us,
+        .correlation_id = e->correlation_id,
+        .causation_id = e->causation_id,
+        .traceparent = e->traceparent,
+        .data = e->data,
+    };
+    journal_take(tx, &row);
+    struct value in[] = {value_text(e->subject), value_text(e->publisher), value_int(e->sequence)};
+    int64_t position = 0;
+    if (sql_int(tx, &find_place, in, 3, &position) == NOT_FOUND)
+        tx_fail(tx, UNAVAILABLE);
+    return position;
+}
+
 enum status
 journal_rows(struct tx *tx, int64_t after, size_t n, EventRow ***ret, size_t *ret_n)
 {
@@ -198,6 +234,8 @@ journal_rows(struct tx *tx, int64_t after, size_t n, EventRow ***ret, size_t *re
 enum status
 journal_event(struct bus *bus, struct tx_scope *scope, int64_t position, struct event *ret)
 {
+    if (!bus->options.core)
+        return NOT_FOUND;
     struct value in[] = {value_int(position)};
     EventRow *row;
     struct tx *tx = tx_begin_read_in(bus->options.core, "bus", scope);
@@ -206,6 +244,15 @@ journal_event(struct bus *bus, struct tx_scope *scope, int64_t position, struct 
     if (st == OK)
         event_from_row(ret, row);
     return st;
+}
+
+/* So that a kick concerns those stores only that were written to. */
+static void
+note_published(struct bus *bus, const struct store *store, const char *publisher)
+{
+    struct tail *tail = tail_of_store(bus, store);
+    assert(tail && tail == tail_of_publisher(bus, publisher));
+    tail->published_us = env.mono_us();
 }
 
 /* The message's field with the aggregate's id; "" for a topic without one. */

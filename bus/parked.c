@@ -11,8 +11,10 @@
 #include "bus/bus_private.h"
 
 enum {
-    HEADS_MAX = 16, /* tried before fresh events get their turn */
-    QUEUE_MAX = 64, /* of one subject, in one transaction */
+    HEADS_MAX = 16,     /* tried before fresh events get their turn */
+    QUEUE_MAX = 64,     /* of one subject, in one transaction */
+    KEPT_EMBEDDED = 10, /* of insert's values */
+    LOOK_US = 1000000,  /* where other replicas park and redrive, too */
 };
 
 static struct statement count_parked = {
@@ -40,6 +42,15 @@ static struct statement insert_parked = {
            "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     .writes = true,
 };
+static struct statement insert_whole = {
+    .service = "bus",
+    .name = "insert_parked_whole",
+    .sql = "INSERT INTO bus_parked (subscriber, event_id, position, publisher, subject, state, "
+           "attempts, next_try_us, error, parked_at_us, topic, type, sequence, time_us, "
+           "correlation_id, causation_id, traceparent, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, "
+           "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+    .writes = true,
+};
 static struct statement list_due = {
     .service = "bus",
     .name = "list_due",
@@ -63,6 +74,13 @@ static struct statement note_failure = {
     .name = "note_failure",
     .sql = "UPDATE bus_parked SET state = ?3, attempts = ?4, next_try_us = ?5, error = ?6 "
            "WHERE subscriber = ?1 AND event_id = ?2",
+    .writes = true,
+};
+static struct statement step_back = {
+    .service = "bus",
+    .name = "step_back",
+    .sql = "UPDATE bus_parked SET state = 'waiting', next_try_us = 0 WHERE subscriber = ?1 "
+           "AND publisher = ?2 AND subject = ?3 AND event_id <> ?4 AND state <> 'waiting'",
     .writes = true,
 };
 static struct statement promote = {
@@ -133,6 +151,12 @@ parked_retry(struct follower *f)
 {
     if (atomic_exchange(&f->redriven, false))
         f->next_try_us = 0;
+    if (f->bus->options.leads && env.mono_us() >= f->look_us) {
+        f->look_us = env.mono_us() + LOOK_US;
+        f->loaded = load_soon(f) == OK;
+        if (!f->loaded)
+            return false;
+    }
     int64_t now_us = env.now_us();
     if (f->next_try_us > now_us)
         return false;
@@ -155,6 +179,28 @@ parked_retry(struct follower *f)
     return n > 0;
 }
 
+enum status
+parked_event(struct bus *bus, struct tx_scope *scope, const ParkedRow *row, struct event *ret)
+{
+    if (text_empty(row->topic))
+        return journal_event(bus, scope, row->position, ret);
+    *ret = (struct event){
+        .position = row->position,
+        .id = row->event_id,
+        .topic = row->topic,
+        .publisher = row->publisher,
+        .subject = row->subject,
+        .type = row->type,
+        .sequence = row->sequence,
+        .time_us = row->time_us,
+        .correlation_id = row->correlation_id,
+        .causation_id = row->causation_id,
+        .traceparent = row->traceparent,
+        .data = row->data,
+    };
+    return OK;
+}
+
 /* Tries the first parked event of a subject, and those behind it as long as all goes well. */
 static enum status
 retry_subject(struct follower *f, const ParkedRow *head)
@@ -171,7 +217,7 @@ retry_subject(struct follower *f, const ParkedRow *head)
     tx_end(tx);
     struct event *events = arena_alloc(a, n * sizeof *events);
     for (size_t i = 0; i < n && st == OK; i++)
-        st = journal_event(f->bus, &scope, rows[i]->position, &events[i]);
+        st = parked_event(f->bus, &scope, rows[i], &events[i]);
 
     if (st == OK) {
         tx = tx_begin_in(f->subscriber.store, f->subscriber.service, follower_scope(f));
@@ -195,7 +241,9 @@ handle_queue(struct follower *f, struct tx *tx, ParkedRow *const *rows, const st
         const char *why;
         enum status st = follower_handle(f, tx, &events[i], &why);
         if (st == OK) {
-            sql_exec(tx, &delete_parked, key, 2);
+            /* Gone already: another replica was faster, and this one must not have been. */
+            if (sql_count(tx, &delete_parked, key, 2) == 0 && tx_status(tx) == OK)
+                tx_fail(tx, ABORTED);
             continue;
         }
         if (tx_status(tx))
@@ -208,6 +256,11 @@ handle_queue(struct follower *f, struct tx *tx, ParkedRow *const *rows, const st
                              value_int(how.next_try_us),
                              value_text_or_null(why)};
         sql_exec(tx, &note_failure, in, 6);
+        /* An event that came late, to the front, fails in place of the one it stands before. */
+        struct value others[] = {key[0], value_text(rows[i]->publisher),
+                                 value_text(rows[i]->subject), key[1]};
+        if (f->bus->spread)
+            sql_exec(tx, &step_back, others, 4);
         return tx_status(tx);
     }
     if (n > 0) {
@@ -237,12 +290,30 @@ insert(struct follower *f, struct tx *tx, const struct event *e, const struct fa
        const char *why)
 {
     struct value in[] = {
-        value_text(f->subscriber.service), value_text(e->id),           value_int(e->position),
-        value_text(e->publisher),          value_text(e->subject),      value_text(how->state),
-        value_int(how->attempts),          value_int(how->next_try_us), value_text_or_null(why),
+        value_text(f->subscriber.service),
+        value_text(e->id),
+        value_int(e->position),
+        value_text(e->publisher),
+        value_text(e->subject),
+        value_text(how->state),
+        value_int(how->attempts),
+        value_int(how->next_try_us),
+        value_text_or_null(why),
         value_int(env.now_us()),
+        /* Embedded, the journal has the rest. */
+        value_text(e->topic),
+        value_text(e->type),
+        value_int(e->sequence),
+        value_int(e->time_us),
+        value_text_or_null(e->correlation_id),
+        value_text_or_null(e->causation_id),
+        value_text_or_null(e->traceparent),
+        value_blob(e->data),
     };
-    sql_exec(tx, &insert_parked, in, sizeof in / sizeof in[0]);
+    if (f->bus->spread)
+        sql_exec(tx, &insert_whole, in, sizeof in / sizeof in[0]);
+    else
+        sql_exec(tx, &insert_parked, in, KEPT_EMBEDDED);
     f->parked++;
 }
 

@@ -63,10 +63,50 @@ static const char bus_tables_sql[] =
     "  PRIMARY KEY (publisher, subject)\n"
     ");\n";
 
+/* What is kept between processes: the inbox, and a parked event itself, whose row may be elsewhere.
+ */
+static const char bus_spread_sql[] =
+    "CREATE TABLE bus_inbox (\n"
+    "  subscriber TEXT NOT NULL,\n"
+    "  publisher TEXT NOT NULL,\n"
+    "  position BIGINT NOT NULL,\n"
+    "  event_id TEXT NOT NULL,\n"
+    "  PRIMARY KEY (subscriber, publisher, position)\n"
+    ");\n"
+    "CREATE UNIQUE INDEX bus_inbox_by_event ON bus_inbox (subscriber, event_id);\n"
+    "ALTER TABLE bus_parked ADD COLUMN topic TEXT;\n"
+    "ALTER TABLE bus_parked ADD COLUMN type TEXT;\n"
+    "ALTER TABLE bus_parked ADD COLUMN sequence BIGINT;\n"
+    "ALTER TABLE bus_parked ADD COLUMN time_us BIGINT;\n"
+    "ALTER TABLE bus_parked ADD COLUMN correlation_id TEXT;\n"
+    "ALTER TABLE bus_parked ADD COLUMN causation_id TEXT;\n"
+    "ALTER TABLE bus_parked ADD COLUMN traceparent TEXT;\n"
+    "ALTER TABLE bus_parked ADD COLUMN data BLOB;\n";
+
+/*
+ * Erasing events that the journal here is still to be gone through for, up to where it was when they
+ * were heard.  They need not stand in it: their publisher may run elsewhere.
+ */
+static const char erasure_sql[] =
+    "CREATE TABLE bus_erasure (\n"
+    "  event_id TEXT PRIMARY KEY,\n"
+    "  topic TEXT NOT NULL,\n"
+    "  subject TEXT NOT NULL,\n"
+    "  data BLOB NOT NULL,\n"
+    "  upto BIGINT NOT NULL,\n"
+    "  done_to BIGINT NOT NULL,\n"
+    "  due_us BIGINT NOT NULL,\n"
+    "  left_out BIGINT NOT NULL CHECK (left_out IN (0, 1))\n"
+    ");\n";
+
 const struct migration *
 bus_migrations(size_t *n)
 {
-    static const struct migration migrations[] = {{"bus", 1, "001_init", bus_tables_sql}};
+    static const struct migration migrations[] = {
+        {"bus", 1, "001_init", bus_tables_sql},
+        {"bus", 2, "002_spread", bus_spread_sql},
+        {"bus", 3, "003_erasure", erasure_sql},
+    };
     *n = sizeof migrations / sizeof migrations[0];
     return migrations;
 }

@@ -4,6 +4,7 @@
 
 #include "gateway.api.h"
 #include "kit/json.h"
+#include "kit/trace.h"
 
 enum { HEADERS_OUT_MAX = 16, BODY_ROOM_BYTES = 1024 };
 
@@ -20,7 +21,7 @@ static bool is_ours_to_hide(const struct request *rq, int http_status);
 
 void
 answer_message(struct answer *out, struct request *rq, const struct route *route,
-               const ProtobufCMessage *message, const struct http_request *in)
+               const ProtobufCMessage *message)
 {
     *out = (struct answer){.status = rq->http_status ? rq->http_status : route->rpc->http_status};
     const char *fields = (const char *)message;
@@ -28,11 +29,6 @@ answer_message(struct answer *out, struct request *rq, const struct route *route
     if (version > 0)
         out->etag = etag_of(rq->arena, version);
     set_location(out, rq, route, message);
-    const char *known = out->etag && route->reads ? http_header(in, "if-none-match") : NULL;
-    if (known && etag_listed(known, out->etag)) {
-        out->status = 304;
-        return;
-    }
     if (out->status == 204)
         return;
     if (route->raw_out) {
@@ -147,11 +143,7 @@ answer_send(const struct answer *out, const struct request *rq, const struct all
     add(&response, h, "x-content-type-options", "nosniff");
     /* What is available changes without the version: no cache may show it later. */
     add(&response, h, "cache-control", out->page ? "no-cache" : "no-store");
-    static const char form[] = "00-00000000000000000000000000000000-0000000000000000-01";
-    char *traceparent = arena_copy(in->arena, form, sizeof form);
-    memcpy(traceparent + 3, rq->trace_id, 32);
-    memcpy(traceparent + 36, rq->span_id, 16);
-    add(&response, h, "traceparent", traceparent);
+    add(&response, h, "traceparent", trace_parent(rq));
     if (out->retry_after_s)
         add(&response, h, "retry-after", number(in->arena, out->retry_after_s));
     if (out->status == 401)
@@ -170,24 +162,6 @@ answer_send(const struct answer *out, const struct request *rq, const struct all
         add(&response, h, "referrer-policy", "no-referrer");
     }
     http_respond(x, &response);
-}
-
-bool
-etag_listed(const char *header, const char *etag)
-{
-    if (strcmp(header, "*") == 0)
-        return true;
-    size_t n = strlen(etag);
-    for (const char *p = header; *p;) {
-        p += strspn(p, ", \t");
-        if (strncmp(p, "W/", 2) == 0)
-            p += 2;
-        size_t length = *p == '"' ? strcspn(p + 1, "\"") + 2 : strcspn(p, ",");
-        if (length == n && strncmp(p, etag, n) == 0)
-            return true;
-        p += strnlen(p, length);
-    }
-    return false;
 }
 
 /* What was made is found where it was made, under its id, unless the handler says otherwise. */

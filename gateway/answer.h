@@ -17,9 +17,10 @@ struct answer {
     bool respond_async;    /* as the client preferred */
 };
 
-/* The answer to an rpc that went well.  in is asked for If-None-Match. */
+/* The answer to an rpc that went well.  Its tag is the version, for If-Match; If-None-Match is not
+ * asked for, since stock, roles and refused lines change without one. */
 void answer_message(struct answer *out, struct request *rq, const struct route *route,
-                    const ProtobufCMessage *message, const struct http_request *in);
+                    const ProtobufCMessage *message);
 
 /* The answer to a failure: st, and what rq says of it. */
 void answer_problem(struct answer *out, struct request *rq, enum status st);
@@ -32,5 +33,3 @@ void answer_send(const struct answer *out, const struct request *rq,
                  const struct allowance *allowance, struct http_exchange *x,
                  const struct http_request *in);
 
-/* True if an If-None-Match header names this tag (weak comparison, RFC 9110 13.1.2). */
-bool etag_listed(const char *header, const char *etag);

@@ -142,6 +142,7 @@ answer_with(struct request *rq, const Order *order, Order *out)
 const struct service gateway_service = {
     .name = "gateway",
     .serves = &gateway_server,
+    .front = true,
     .calls = {&auth_rpcs, &payments_rpcs, &orders_rpcs, &catalog_rpcs, &cart_rpcs},
     .publishes = {&user_checkout},
     .subscribes = {{subscribe(order_created, streams_on_order_created), .broadcast = true,
@@ -163,5 +164,4 @@ const struct service gateway_service = {
                    {subscribe(auth_checkout_failed, streams_on_auth_checkout_failed),
                     .broadcast = true, .wants = streams_want}},
     .jobs = {{"forget_keys", keys_forget, MINUTE_US}},
-    .start = keys_start,
 };

@@ -12,7 +12,7 @@
 #include "gateway/input.h"
 #include "gateway/pages.h"
 #include "gateway/streams.h"
-#include "gateway/trace.h"
+#include "kit/trace.h"
 
 enum { REQUESTS_MAX = 2000, BURST_S = 10, TOKEN_CHARS_MAX = 4096 };
 static const int64_t life_us = 10 * SECOND_US;
@@ -37,6 +37,7 @@ struct visit {
     struct route_match match;
     struct allowance allowance;
     struct request rq;
+    struct span *span;
     struct answer answer;
     bool counted;       /* among those in work */
     bool respond_async; /* preferred, and there is an rpc for it */
@@ -53,6 +54,7 @@ static bool within_limits(struct visit *v, const char *key);
 static bool within_address_limit(struct visit *v);
 static bool is_health(const struct route *route);
 static void begin(struct visit *v);
+static void begin_trace(struct visit *v);
 static void visit_elsewhere(struct visit *v);
 static void run_page(void *arg);
 static void run_visit(void *arg);
@@ -65,7 +67,7 @@ static enum status serve_there(struct visit *v, struct sched *there);
 static void answer_outcome(struct visit *v, enum status st);
 static void finish(struct visit *v, const char *route, enum status st);
 
-/* The rpcs of the services that run here. */
+/* The rpcs of all services, wherever they run. */
 static const struct rpc_list *const *
 served_lists(struct gateway *g)
 {
@@ -90,7 +92,7 @@ gateway_new(struct node *node, struct gateway_options options)
     g->node = node;
     g->core = node_sched(node, gateway_service.name);
     g->routes = routes_new(g->arena, served_lists(g));
-    g->keys = keys_new(g->arena);
+    g->keys = keys_new(g->arena, keys_owner(g->arena, node_data_dir(node)));
     g->options = options;
     if (!options.requests_max)
         g->options.requests_max = REQUESTS_MAX;
@@ -189,12 +191,38 @@ begin(struct visit *v)
     const char *user_agent = http_header(in, "user-agent");
     rq->caller.user_agent =
         user_agent && utf8_valid(user_agent, strlen(user_agent)) ? user_agent : "";
-    const char *traceparent = http_header(in, "traceparent");
-    if (traceparent)
-        trace_parse(traceparent, rq->trace_id);
     const struct route *route = v->match.route;
+    begin_trace(v);
     bool checkout = route && route->rpc && strcmp(route->rpc->service, gateway_service.name) == 0;
     rq->deadline_us = in->arrived_us + (checkout ? checkout_life_us : life_us);
+}
+
+/* A page is read by whoever watches over the process: it is no part of the shop. */
+static void
+begin_trace(struct visit *v)
+{
+    struct request *rq = &v->rq;
+    const struct route *route = v->match.route;
+    const char *traceparent = http_header(v->in, "traceparent");
+    struct trace_context from;
+    if (traceparent && trace_parse(traceparent, &from)) {
+        memcpy(rq->trace_id, from.trace_id, sizeof rq->trace_id);
+        memcpy(rq->parent_id, from.span_id, sizeof rq->parent_id);
+        rq->sampled = from.sampled;
+    }
+    if (route && route->page)
+        return;
+    v->span = span_begin(rq, SPAN_SERVER, route ? route->name : v->in->method);
+    span_text(v->span, "http.request.method", v->in->method);
+    if (route)
+        span_text(v->span, "http.route", route->rpc->path);
+}
+
+static void
+end_trace(struct visit *v, enum status st, int http_status)
+{
+    span_int(v->span, "http.response.status_code", http_status);
+    span_end(v->span, &v->rq, st);
 }
 
 static void
@@ -267,6 +295,7 @@ run_stream(struct visit *v)
     __atomic_sub_fetch(&v->g->in_work, 1, __ATOMIC_ACQ_REL);
     stream_follow(s, rq, v->out);
     stream_leave(s);
+    end_trace(v, OK, 200);
     request_log(rq, s->route->name, OK, 200, env.mono_us() - v->in->arrived_us);
     http_stream_end(v->x);
 }
@@ -303,7 +332,7 @@ serve_kept(struct visit *v)
         else
             st = node_serve_unsettled(rq, route->rpc, v->message, &v->out);
         if (st == OK)
-            answer_message(&v->answer, rq, route, v->out, v->in);
+            answer_message(&v->answer, rq, route, v->out);
     }
     if (st)
         answer_problem(&v->answer, rq, st);
@@ -409,7 +438,7 @@ answer_outcome(struct visit *v, enum status st)
     if (st)
         answer_problem(&v->answer, &v->rq, st);
     else
-        answer_message(&v->answer, &v->rq, v->match.route, v->out, v->in);
+        answer_message(&v->answer, &v->rq, v->match.route, v->out);
     if (v->answer.status == 429 && v->allowance.counted)
         v->answer.retry_after_s = v->allowance.reset_s;
     finish(v, v->match.route ? v->match.route->name : "unrouted", st);
@@ -421,6 +450,7 @@ finish(struct visit *v, const char *route, enum status st)
 {
     struct gateway *g = v->g;
     v->answer.respond_async = v->respond_async;
+    end_trace(v, st, v->answer.status);
     request_log(&v->rq, route, st, v->answer.status, env.mono_us() - v->in->arrived_us);
     if (v->counted)
         __atomic_sub_fetch(&g->in_work, 1, __ATOMIC_ACQ_REL);

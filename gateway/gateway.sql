@@ -23,11 +23,6 @@ WHERE digest = :digest;
 INSERT INTO gateway_answer (request_id, http_status, content_type, location, etag, body)
 VALUES (:request_id, :http_status, :content_type, :location, :etag, :body);
 
--- The process that held the folder before is dead: what it worked on may be taken over.
--- end_leases(now_us int)
-UPDATE gateway_key SET lease_until_us = :now_us
-WHERE lease_until_us > :now_us;
-
 -- forget_answers(before_us int, most int)
 DELETE FROM gateway_answer
 WHERE request_id IN (SELECT request_id FROM gateway_key WHERE lease_until_us < :before_us

@@ -1,6 +1,7 @@
 #include "gateway/idempotency.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stdio.h>
 
 #include "base/env.h"
@@ -16,6 +17,8 @@ enum {
     LEASE_US = 60 * 1000 * 1000,
 };
 static const int64_t kept_us = 25 * HOUR_US;
+/* Another process tells of its end by what it writes alone. */
+static const int64_t look_again_us = 50 * MILLISECOND_US;
 
 /* A request that waits for the one that has the key. */
 struct twin {
@@ -25,7 +28,7 @@ struct twin {
 };
 
 struct keys {
-    char owner[KEY_DIGEST_CHARS + 1]; /* this process */
+    const char *owner; /* this process, in all its lives */
     struct key_hold *running[SLOTS];
     size_t n_twins;
 };
@@ -38,19 +41,35 @@ static enum status wait_for(struct keys *keys, struct key_hold *other, const str
 static void unpack_answer(const KeptAnswer *row, struct answer *kept);
 static bool read_answer(const struct key_hold *hold, struct request *rq, struct answer *kept);
 static void take_hold(struct keys *keys, struct key_hold *hold);
+static enum status claim(struct keys *keys, struct key_hold *hold, struct request *rq,
+                         KeptAnswer **ret);
 static enum status claim_row(struct keys *keys, struct key_hold *hold, struct request *rq,
                              KeptAnswer **ret);
+static bool read_owner(const char *path, char ret[KEY_DIGEST_CHARS + 1]);
+static void write_owner(const char *path, const char *owner);
 static enum status in_use(struct request *rq);
 static enum status reused(struct request *rq);
 
 struct keys *
-keys_new(struct arena *a)
+keys_new(struct arena *a, const char *owner)
 {
     struct keys *keys = arena_alloc(a, sizeof *keys);
+    keys->owner = owner;
+    return keys;
+}
+
+const char *
+keys_owner(struct arena *a, const char *dir)
+{
+    const char *path = arena_printf(a, "%s/gateway.id", dir);
+    char owner[KEY_DIGEST_CHARS + 1];
+    if (read_owner(path, owner))
+        return arena_strdup(a, owner);
     uint8_t random[16];
     env.random(random, sizeof random);
-    snprintf(keys->owner, sizeof keys->owner, "%s", base64url_encode(a, random, sizeof random));
-    return keys;
+    const char *fresh = base64url_encode(a, random, sizeof random);
+    write_owner(path, fresh);
+    return fresh;
 }
 
 enum status
@@ -79,7 +98,7 @@ key_begin(struct keys *keys, struct key_hold *hold, struct request *rq, const st
     }
     take_hold(keys, hold);
     KeptAnswer *row = NULL;
-    enum status st = claim_row(keys, hold, rq, &row);
+    enum status st = claim(keys, hold, rq, &row);
     hold->replayed = st == OK && row && row->http_status;
     if (hold->replayed)
         unpack_answer(row, kept);
@@ -158,15 +177,6 @@ key_fate(int http_status)
     if ((http_status >= 200 && http_status < 300) || http_status == 402 || http_status == 409)
         return KEY_KEEP_ANSWER;
     return http_status >= 500 ? KEY_KEEP_REQUEST_ID : KEY_FREE;
-}
-
-/* The data folder is this process's alone: whoever held a lease in it is dead. */
-enum status
-keys_start(struct request *rq)
-{
-    struct tx *tx = tx_begin(rq);
-    end_leases(tx, .now_us = rq->now_us);
-    return fail_store(rq, tx_commit(tx));
 }
 
 enum status
@@ -282,6 +292,19 @@ take_hold(struct keys *keys, struct key_hold *hold)
     *slot = hold;
 }
 
+/* Waits for a twin in another process as for one in this. */
+static enum status
+claim(struct keys *keys, struct key_hold *hold, struct request *rq, KeptAnswer **ret)
+{
+    enum status st;
+    while ((st = claim_row(keys, hold, rq, ret)) == ABORTED &&
+           env.mono_us() + look_again_us < rq->deadline_us) {
+        fiber_sleep_us(look_again_us);
+        fail_clear(rq);
+    }
+    return st;
+}
+
 /*
  * Makes the key's row, or takes over the one that is there; an answer that is there is in *ret. The
  * row's lease keeps another process from the work; of this one's, what runs is in the table.
@@ -289,7 +312,7 @@ take_hold(struct keys *keys, struct key_hold *hold)
 static enum status
 claim_row(struct keys *keys, struct key_hold *hold, struct request *rq, KeptAnswer **ret)
 {
-    int64_t lease_until_us = rq->now_us + LEASE_US;
+    int64_t now_us = env.now_us(), lease_until_us = now_us + LEASE_US;
     hold->request_id = rq->id;
     struct tx *tx = tx_begin(rq);
     enum status st = OK;
@@ -300,7 +323,7 @@ claim_row(struct keys *keys, struct key_hold *hold, struct request *rq, KeptAnsw
         KeptAnswer *row;
         st = find_key(tx, &row, .digest = hold->digest);
         bool alive =
-            st == OK && row->lease_until_us > rq->now_us && strcmp(row->owner, keys->owner) != 0;
+            st == OK && row->lease_until_us > now_us && strcmp(row->owner, keys->owner) != 0;
         if (st == OK && strcmp(row->content_digest, hold->content) != 0)
             st = reused(rq);
         else if (st == OK && !row->http_status && alive)
@@ -318,6 +341,29 @@ claim_row(struct keys *keys, struct key_hold *hold, struct request *rq, KeptAnsw
         return rq->reason ? st : fail_store(rq, st);
     }
     return fail_store(rq, tx_commit(tx));
+}
+
+static bool
+read_owner(const char *path, char ret[KEY_DIGEST_CHARS + 1])
+{
+    int fd = env.file_open(path, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    ssize_t n = env.file_read(fd, ret, KEY_DIGEST_CHARS);
+    env.file_close(fd);
+    ret[n < 0 ? 0 : n] = '\0';
+    return n == KEY_DIGEST_CHARS && key_valid(ret);
+}
+
+/* Where that fails, or is lost, the next life waits for this one's leases to end. */
+static void
+write_owner(const char *path, const char *owner)
+{
+    int fd = env.file_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return;
+    env.file_write(fd, owner, strlen(owner));
+    env.file_close(fd);
 }
 
 static enum status

@@ -2,9 +2,10 @@
  * Idempotency-Key: the same key and body give the same answer, also after a restart.
  *
  * A key's row, with the request's id, is ordered before the work and its answer after it; neither
- * waits for the disk by itself.  Twins of a request that is running wait for it on their fibers.  A
- * row without an answer is what a crash or a 5xx left: the next retry goes on under the same
- * request id, from which whatever is made once has its own.
+ * waits for the disk by itself.  Twins of a request that is running wait for it on their fibers, and
+ * for one that runs in another gateway of the same store as long as its lease says that it lives.  A
+ * row without an answer is what a crash or a 5xx left: the next retry goes on under the same request
+ * id, from which whatever is made once has its own.
  *
  * Everything here runs on the core scheduler, with rq->service the gateway's.
  */
@@ -13,7 +14,11 @@
 
 struct keys;
 
-struct keys *keys_new(struct arena *a);
+/* owner names the process: what it left in work by dying, it takes over in its next life.  It must
+ * live as long as the keys. */
+struct keys *keys_new(struct arena *a, const char *owner);
+/* That of the process whose data folder dir is: made once, and kept in DIR/gateway.id. */
+const char *keys_owner(struct arena *a, const char *dir);
 
 enum { KEY_CHARS_MAX = 255, KEY_DIGEST_CHARS = 22 };
 
@@ -49,5 +54,4 @@ enum key_fate { KEY_KEEP_ANSWER, KEY_KEEP_REQUEST_ID, KEY_FREE };
 enum key_fate key_fate(int http_status);
 
 /* For the gateway's service table. */
-enum status keys_start(struct request *rq);
 enum status keys_forget(struct request *rq);

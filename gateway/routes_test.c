@@ -120,3 +120,20 @@ TEST(escapes_are_decoded_or_refused)
             cases[i].to);
     arena_free(a);
 }
+
+TEST(every_list_says_whether_more_follows)
+{
+    int lists = 0;
+    for (const struct rpc_list *const *list = souk_rpc_lists; *list; list++)
+        for (size_t i = 0; i < (*list)->n; i++) {
+            const struct rpc *rpc = &(*list)->rpcs[i];
+            const ProtobufCFieldDescriptor *data =
+                protobuf_c_message_descriptor_get_field_by_name(rpc->out, "data");
+            if (!rpc->path || !data || data->label != PROTOBUF_C_LABEL_REPEATED)
+                continue;
+            lists++;
+            if (!protobuf_c_message_descriptor_get_field_by_name(rpc->out, "has_more"))
+                check_text(rpc->full, "with has_more");
+        }
+    check(lists > 10);
+}

@@ -6,6 +6,7 @@
 #include "gateway.api.h"
 #include "gateway/gateway.h"
 #include "kit/json.h"
+#include "kit/trace.h"
 
 enum { SLOTS = 1024 };
 
@@ -83,11 +84,10 @@ streams_end(struct node *node)
 void
 stream_follow(struct stream *s, const struct request *rq, const ProtobufCMessage *first)
 {
-    const char *trace = arena_printf(rq->arena, "00-%s-%s-01", rq->trace_id, rq->span_id);
     const struct http_header headers[] = {{"content-type", "text/event-stream"},
                                           {"cache-control", "no-store"},
                                           {"x-content-type-options", "nosniff"},
-                                          {"traceparent", trace}};
+                                          {"traceparent", trace_parent(rq)}};
     http_stream_begin(s->x,
                       &(struct http_response){.status = 200, .headers = headers, .n_headers = 4});
     if (strcmp(s->http->method, "HEAD") == 0 || !send(s, first, rq->arena))
@@ -164,6 +164,7 @@ look(struct stream *s, bool *ret_sent, bool *ret_final)
     request_init(&rq, s->node, arena);
     rq.service = &gateway_service;
     rq.caller.ip = s->http->peer;
+    rq.sampled = false; /* a look is nothing that the buyer did */
     ProtobufCMessage *message;
     enum status st = s->authenticate(&rq, s->http);
     if (st == OK)

@@ -4,6 +4,8 @@
 
 #include "base/env.h"
 #include "kit/node_impl.h"
+#include "kit/peers.h"
+#include "kit/trace.h"
 
 static void *
 arena_allocator_alloc(void *arena, size_t size)
@@ -43,8 +45,8 @@ carry(struct arena *a, const ProtobufCMessage *message)
     return copy;
 }
 
-static ProtobufCMessage *
-new_message(struct arena *a, const ProtobufCMessageDescriptor *type)
+ProtobufCMessage *
+message_new(struct arena *a, const ProtobufCMessageDescriptor *type)
 {
     ProtobufCMessage *message = arena_alloc(a, type->sizeof_message);
     protobuf_c_message_init(type, message);
@@ -78,22 +80,27 @@ rpc_run(struct request *rq, const struct rpc *rpc, const ProtobufCMessage *in,
 {
     any_fn *handler;
     const struct unit *unit = server_of(rq->node, rpc, &handler);
-    if (!unit)
-        return fail_status(rq, UNIMPLEMENTED, "%s is not served here", rpc->full);
+    if (!unit) {
+        const struct process *home = peers_home(rq->node->peers, rpc->service);
+        return home ? peer_call(rq, home, rpc, in, ret)
+                    : fail_status(rq, UNIMPLEMENTED, "%s is not served here", rpc->full);
+    }
     const struct service *caller = rq->service;
     rq->service = unit->service;
+    struct span *span = caller == unit->service ? NULL : span_begin_rpc(rq, SPAN_INTERNAL, rpc);
     rq->depth++;
-    ProtobufCMessage *out = new_message(rq->arena, rpc->out);
+    ProtobufCMessage *out = message_new(rq->arena, rpc->out);
     enum status st = rpc->invoke(handler, rq, in, out);
     assert(!rq->scope.open); /* a handler ends what it began */
     rq->depth--;
+    span_end(span, rq, st);
     rq->service = caller;
     if (st == OK)
         *ret = out;
     return st;
 }
 
-static bool
+bool
 declares_call(const struct service *service, const struct rpc *rpc)
 {
     for (size_t i = 0; i < CALLS_MAX && service->calls[i]; i++) {
@@ -114,6 +121,8 @@ rpc_call(struct request *rq, const struct rpc *rpc, const ProtobufCMessage *in,
         return fail_status(rq, INTERNAL, "calls are nested deeper than %d", CALL_DEPTH_MAX);
     if (env.mono_us() >= rq->deadline_us)
         return fail_status(rq, DEADLINE_EXCEEDED, "no time was left to call %s", rpc->full);
+    if (!node_runs(rq->node, rpc->service))
+        return rpc_run(rq, rpc, in, ret); /* where it runs, it is asked whether rq's caller may */
     if (rpc->permission) {
         enum status st = permission_check(rq, rpc->permission, rpc->resource);
         if (st)
@@ -129,7 +138,10 @@ rpc_call(struct request *rq, const struct rpc *rpc, const ProtobufCMessage *in,
 bool
 node_serves_quickly(struct request *rq, const struct rpc *rpc)
 {
-    return (rpc->flags & RPC_QUICK) && (!rpc->permission || rq->caller.kind == CALLER_OPERATOR ||
+    if (rq->node->topology) /* a server's answer is waited for */
+        return false;
+    return (rpc->flags & RPC_QUICK) && node_runs(rq->node, rpc->service) &&
+           (!rpc->permission || rq->caller.kind == CALLER_OPERATOR ||
                                         grant_known(rq, rpc->permission, rpc->resource));
 }
 
@@ -137,7 +149,7 @@ enum status
 node_serve_unsettled(struct request *rq, const struct rpc *rpc, const ProtobufCMessage *in,
                      ProtobufCMessage **ret)
 {
-    if (rpc->permission) {
+    if (rpc->permission && node_runs(rq->node, rpc->service)) {
         enum status st = permission_check(rq, rpc->permission, rpc->resource);
         if (st)
             return st;

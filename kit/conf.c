@@ -11,7 +11,16 @@
 
 enum { LINE_CHARS_MAX = 1000 };
 
-enum kind { KIND_TEXT, KIND_INT, KIND_BOOL, KIND_CURRENCY, KIND_LOG, KIND_SECRET };
+enum kind {
+    KIND_TEXT,
+    KIND_INT,
+    KIND_BOOL,
+    KIND_CURRENCY,
+    KIND_LOG,
+    KIND_SECRET,
+    KIND_URL,
+    KIND_KEYS,
+};
 
 struct setting {
     const char *name, *initial;
@@ -22,10 +31,14 @@ struct setting {
 
 static const struct setting settings[] = {
     {"listen", "127.0.0.1:8080", KIND_TEXT, 0, 0, "address and port to serve on"},
+    {"monitor", "", KIND_TEXT, 0, 0,
+     "address and port of /livez, /readyz and /metrics in a process without the gateway"},
     {"tls_certificate", "", KIND_TEXT, 0, 0, "PEM file; with tls_key, serve HTTPS"},
     {"tls_key", "", KIND_TEXT, 0, 0, "PEM file of the certificate's key"},
     {"currency", "EUR", KIND_CURRENCY, 0, 0, "ISO 4217 code of the shop's prices"},
     {"log", "text", KIND_LOG, 0, 0, "one line a request on stderr: text, json or off"},
+    {"auth_keys", "files", KIND_KEYS, 0, 0,
+     "where keys stand: files of DIR/keys; or store, which several processes of auth share"},
     {"signup", "on", KIND_BOOL, 0, 0, "whether customers may make accounts: on or off"},
     {"shipping_methods", "Standard:0:3", KIND_TEXT, 0, 0,
      "how goods are sent: name:price:days, ..., as in Standard:0:3, Express:9.90:1"},
@@ -51,6 +64,10 @@ static const struct setting settings[] = {
     {"rate_limit_per_s", "50", KIND_INT, 0, 1000000,
      "requests a second from one address or account, in bursts of ten times as many; 0 is no limit"},
     {"rate_limit_loopback", "off", KIND_BOOL, 0, 0, "limit requests from this machine too"},
+    {"otlp_endpoint", "", KIND_URL, 0, 0,
+     "where traces are told by OTLP/HTTP, http://127.0.0.1:4318; nowhere when left out"},
+    {"trace_sample", "1000", KIND_INT, 0, 1000,
+     "of a thousand requests, so many are traced; a traceparent says it for its own"},
     {"drain_s", "10", KIND_INT, 0, 600, "how long running requests may take after SIGTERM"},
 };
 enum { SETTINGS = sizeof settings / sizeof settings[0] };
@@ -64,6 +81,7 @@ static const char *fault_of(const struct setting *s, const char *value, struct a
 static enum status load_line(struct conf *c, const char *path, int number, char *line, struct arena *a,
                              const char **why);
 static enum status load_environment(struct conf *c, struct arena *a, const char **why);
+static enum status load_otel(struct conf *c, struct arena *a, const char **why);
 static char *trim(char *s);
 
 struct conf *
@@ -174,6 +192,10 @@ fault_of(const struct setting *s, const char *value, struct arena *a)
         if (strcmp(value, "on") == 0 || strcmp(value, "off") == 0)
             return NULL;
         return arena_printf(a, "\"%s\" is neither on nor off", value);
+    case KIND_URL:
+        if (!*value || text_starts(value, "http://") || text_starts(value, "https://"))
+            return NULL;
+        return arena_printf(a, "\"%s\" is no http:// or https:// URL", value);
     case KIND_CURRENCY:
         if (currency_exponent(value) >= 0)
             return NULL;
@@ -182,6 +204,10 @@ fault_of(const struct setting *s, const char *value, struct arena *a)
         if (strcmp(value, "text") == 0 || strcmp(value, "json") == 0 || strcmp(value, "off") == 0)
             return NULL;
         return arena_printf(a, "\"%s\" is none of text, json and off", value);
+    case KIND_KEYS:
+        if (strcmp(value, "files") == 0 || strcmp(value, "store") == 0)
+            return NULL;
+        return arena_printf(a, "\"%s\" is neither files nor store", value);
     }
     return NULL;
 }
@@ -225,6 +251,20 @@ load_environment(struct conf *c, struct arena *a, const char **why)
             *why = arena_printf(a, "environment %s: %s", name, fault);
             return INVALID_ARGUMENT;
         }
+    }
+    return load_otel(c, a, why);
+}
+
+/* OpenTelemetry's own name for it, where nobody has said otherwise. */
+static enum status
+load_otel(struct conf *c, struct arena *a, const char **why)
+{
+    static const char variable[] = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    const char *value = getenv(variable), *fault;
+    bool free_to_set = !c->values[find("otlp_endpoint") - settings];
+    if (value && free_to_set && conf_set(c, "otlp_endpoint", value, a, &fault)) {
+        *why = arena_printf(a, "environment %s: %s", variable, fault);
+        return INVALID_ARGUMENT;
     }
     return OK;
 }

@@ -5,6 +5,7 @@
 #include "base/env.h"
 #include "kit/node_impl.h"
 #include "kit/rules.h"
+#include "kit/trace.h"
 
 static event_fn hear;
 static broadcast_fn hear_broadcast;
@@ -38,6 +39,8 @@ subscribe_units(struct node *node)
                                          .topics = service->hears_all ? all : unit->topics,
                                          .handle = hear,
                                          .arg = unit,
+                                         .sched = unit->sched,
+                                         .keeps_journal = node->topology && service->hears_all,
                                      });
     }
 }
@@ -48,7 +51,9 @@ hear(void *arg, struct tx *tx, const struct event *event)
     struct request rq;
     event_request(&rq, arg, event, tx_scope_of(tx)->arena);
     rq.scope = *tx_scope_of(tx); /* its transaction is open: no calls */
+    struct span *span = span_begin_event(&rq, event);
     enum status st = hand_over(&rq, tx, event, false, false);
+    span_end(span, &rq, st);
     if (st && !text_empty(rq.message) && text_empty(tx_message(tx)))
         note(&rq, "event", event->id);
     if (st && st != UNAVAILABLE)
@@ -75,7 +80,8 @@ hear_broadcast(void *arg, const struct event *event)
     struct arena *arena = arena_new();
     struct request rq;
     event_request(&rq, arg, event, arena);
-    hand_over(&rq, NULL, event, true, false);
+    struct span *span = span_begin_event(&rq, event);
+    span_end(span, &rq, hand_over(&rq, NULL, event, true, false));
     arena_free(arena);
 }
 
@@ -109,11 +115,7 @@ event_request(struct request *rq, struct unit *unit, const struct event *event, 
         .correlation_id = event->correlation_id,
         .causation_id = event->id,
     };
-    /* "00-<32 hex>-<16 hex>-01" */
-    if (event->traceparent && strlen(event->traceparent) == 55) {
-        memcpy(rq->trace_id, event->traceparent + 3, 32);
-        memcpy(rq->span_id, event->traceparent + 36, 16);
-    }
+    trace_join(rq, event->traceparent);
 }
 
 static enum status

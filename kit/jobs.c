@@ -4,8 +4,10 @@
 
 #include "base/env.h"
 #include "kit/node_impl.h"
+#include "kit/trace.h"
 
 static const struct job report_grants = {"report_grants", grants_report, MINUTE_US};
+static const struct job erase_journal = {"erase_journal", journal_erase, 5 * SECOND_US};
 
 static void job_main(void *arg);
 static bool job_turn(struct job_run *run);
@@ -18,9 +20,10 @@ jobs_start(struct node *node)
     for (size_t i = 0; i < node->n_units; i++)
         for (size_t j = 0; j < JOBS_MAX && node->units[i].service->jobs[j].name; j++)
             add_job(node, &node->units[i], &node->units[i].service->jobs[j]);
-    struct unit *authz = unit_named(node, "authz");
-    if (authz)
-        add_job(node, authz, &report_grants);
+    if (node_rpc(node, "authz", "Report"))
+        add_job(node, &node->units[0], &report_grants);
+    if (!node->topology)
+        add_job(node, &node->units[0], &erase_journal);
     node->jobs_running = node->n_jobs;
     for (size_t i = 0; i < node->n_jobs; i++) {
         bool spawned = sched_spawn(node->jobs[i].unit->sched, job_main, &node->jobs[i]);
@@ -88,23 +91,39 @@ job_turn(struct job_run *run)
     return !stop;
 }
 
+static bool
+runs_everywhere(const struct job_run *run)
+{
+    const char *const *names = run->unit->service->everywhere;
+    for (; names && *names; names++)
+        if (strcmp(*names, run->job->name) == 0)
+            return true;
+    return false;
+}
+
+/* Of several processes with this service one does its jobs, but for those about its own memory. */
 static void
 job_once(struct job_run *run)
 {
+    if (run->job != &report_grants && !runs_everywhere(run) && !store_leads(run->unit->store, "jobs"))
+        return;
     struct arena *arena = arena_new();
     struct request rq;
     request_init(&rq, run->unit->node, arena);
     rq.service = run->unit->service;
     rq.caller.kind = CALLER_SERVICE;
     rq.deadline_us = env.mono_us() + MINUTE_US;
+    const char *name =
+        arena_printf(arena, "job %s.%s", run->unit->service->name, run->job->name);
+    struct span *span = span_begin(&rq, SPAN_INTERNAL, name);
     enum status st = run->job->run(&rq);
     assert(!rq.scope.open);
     if (request_settle(&rq) && st == OK)
         st = UNAVAILABLE;
+    span_end_job(span, &rq, st);
     run->runs++;
     count_job(run->unit->service->name, run->job->name, st != OK);
     if (st)
-        request_log(&rq, arena_printf(arena, "job %s.%s", run->unit->service->name, run->job->name),
-                    st, 0, 0);
+        request_log(&rq, name, st, 0, 0);
     arena_free(arena);
 }

@@ -40,6 +40,8 @@ struct caller {
     const char *session_id; /* or "" */
     const char *order_id;   /* a guest's, or "" */
     const char *ip, *user_agent; /* or "" */
+    /* As the gateway of another process signed it; empty where it was made, and for nobody. */
+    ProtobufCBinaryData signed_caller;
 };
 
 /* ---- how it ends ----------------------------------------------------------------------------- */
@@ -81,7 +83,11 @@ struct request {
     int64_t now_us;      /* when it began, or the event's time for a subscriber: never read a clock */
     int64_t deadline_us; /* on env.mono_us's clock */
 
-    char trace_id[33], span_id[17]; /* W3C trace context, hex */
+    /* kit/trace.h; hex.  parent_id is the caller's span, or "" where the trace begins here. */
+    char trace_id[33], span_id[17], parent_id[17];
+    bool sampled; /* its trace is recorded, here or by who began it */
+    bool spanned; /* span_id is a span's: the next one is part of it */
+    bool acted;   /* it called, published or began something */
     const char *correlation_id, *causation_id;
 
     /* Why it failed: set by fail(), read by whoever answers. */
@@ -178,7 +184,8 @@ struct server {
 };
 
 /*
- * Calls another service: in this process, on this thread, encoded and decoded like a remote call.
+ * Calls another service: in this process on this thread, encoded and decoded like a remote call, or
+ * by gRPC in the process where it runs; what rq has written is then on disk before it is asked.
  * *ret is a new message in the request's arena.  Generated call_…() call it.  No transaction may be
  * open, and the callee must stand in the caller's table.  A failure's reason is in rq.
  */
@@ -228,12 +235,17 @@ struct service {
     const char *name;
     const struct server *serves;
     bool listens; /* its tables stand in listeners.db, it writes nothing that a sale waits for */
+    bool front;   /* asks any rpc that has a route, in the name of who sent the request */
+    bool full_text; /* its tables are SQLite's in every shape: full text search */
     const struct rpc_list *calls[CALLS_MAX];
     const struct topic *publishes[PUBLISHES_MAX];
     struct subscription subscribes[SUBSCRIBES_MAX];
     /* Hears every event, in order (audit).  event is the raw envelope. */
     enum status (*hears_all)(struct request *rq, struct tx *tx, const struct event *event);
     struct job jobs[JOBS_MAX];
+    /* Those of its jobs that are about what is in memory: they run in each process that serves it, the
+     * others only in the one that leads its store.  NULL-terminated, or NULL. */
+    const char *const *everywhere;
     /* Once at start, after migrations and before anything is served. */
     enum status (*start)(struct request *rq);
     const char *const *projections; /* tables that replay rebuilds; NULL-terminated, or NULL */

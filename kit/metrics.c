@@ -5,6 +5,8 @@
 
 #include "base/hash.h"
 #include "kit/node_impl.h"
+#include "kit/peers.h"
+#include "kit/tracer.h"
 #include "net/net.h"
 
 enum { ROUTES_MAX = 256, CODES_MAX = 16, BUCKETS = 9, COUNTERS_MAX = 512, LAGS_MAX = 64 };
@@ -201,8 +203,10 @@ metrics_text(struct node *node, struct arena *a)
     struct text t = text_in(a);
     add_routes(&t, a);
     add_counters(&t, a);
-    add_store(&t, "core", node->core);
-    add_store(&t, "listeners", node->listeners);
+    tracer_metrics(node->tracer, &t);
+    for (size_t i = 0; i < node->n_stores; i++)
+        add_store(&t, node->stores[i].name, node->stores[i].store);
+    peers_metrics(node->peers, &t);
     struct bus_lag lags[LAGS_MAX];
     size_t n = bus_lags(node->bus, lags, LAGS_MAX);
     text_add(&t, "# TYPE souk_bus_behind gauge\n");

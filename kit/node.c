@@ -10,14 +10,20 @@
 #include <unistd.h>
 
 #include "base/env.h"
+#include "bus/broker_ops.h"
 #include "kit/node_impl.h"
+#include "kit/peers.h"
 #include "kit/rules.h"
+#include "kit/tracer.h"
 
-static enum status lock_folder(struct node *node, struct arena *a, const char **why);
-static enum status open_store(struct node *node, bool listeners, struct arena *a, const char **why);
+static enum status lock_folder(struct node *node, const char *parent, struct arena *a,
+                               const char **why);
 static void add_units(struct node *node);
+static enum status open_broker(struct node *node, struct arena *a, const char **why);
+static void open_bus(struct node *node);
+static enum status open_peers(struct node *node, const struct node_options *options,
+                              struct arena *a, const char **why);
 static enum status start_services(struct node *node, struct arena *a, const char **why);
-static void on_durable(void *arg, uint64_t batch);
 static void give_way(void *arg);
 
 enum status
@@ -29,31 +35,37 @@ node_open(const struct node_options *options, struct arena *a, struct node **ret
     node->services = options->services;
     node->conf = options->conf;
     node->quiet = options->quiet;
-    node->data_dir = arena_strdup(arena, options->data_dir);
+    node->data_dir = options->process
+                         ? arena_printf(arena, "%s/%s", options->data_dir, options->process->name)
+                         : arena_strdup(arena, options->data_dir);
     node->lock_fd = -1;
+    node->topology = options->topology;
+    node->process = options->process;
 
-    enum status st = lock_folder(node, a, why);
+    enum status st = lock_folder(node, options->data_dir, a, why);
+    if (st == OK) {
+        node->core_sched = sched_new("core", CORE_FIBERS_MAX);
+        node->listener_sched = sched_new("listeners", LISTENER_FIBERS_MAX);
+        sched_spawn(node->listener_sched, give_way, NULL);
+        add_units(node);
+        st = stores_open(node, a, why);
+    }
     if (st == OK)
-        st = open_store(node, false, a, why);
+        st = open_peers(node, options, a, why);
     if (st == OK)
-        st = open_store(node, true, a, why);
+        st = open_broker(node, a, why);
     if (st) {
         node_free(node);
         return st;
     }
-    node->core_sched = sched_new("core", CORE_FIBERS_MAX);
-    node->listener_sched = sched_new("listeners", LISTENER_FIBERS_MAX);
-    sched_spawn(node->listener_sched, give_way, NULL);
-    add_units(node);
-    node->bus = bus_new(&(struct bus_options){
-        .core = node->core,
-        .core_sched = node->core_sched,
-        .listener_sched = node->listener_sched,
-        .listeners = node->listeners,
-    });
+    open_bus(node);
     subscribe_units(node);
+    if (!node->topology)
+        subscribe_erasures(node);
     node->grants = grants_new(node);
     st = start_services(node, a, why);
+    if (st == OK && node->peers)
+        st = peers_serve(node->peers, a, why);
     if (st)
         node_free(node);
     else
@@ -64,6 +76,9 @@ node_open(const struct node_options *options, struct arena *a, struct node **ret
 void
 node_start(struct node *node)
 {
+    node->tracer = tracer_new(node);
+    if (node->tracer)
+        tracer_start(node->tracer, node->listener_sched);
     bus_start(node->bus);
     jobs_start(node);
     __atomic_store_n(&node->started, true, __ATOMIC_RELEASE);
@@ -84,6 +99,7 @@ last_report(void *arg)
     struct request rq;
     request_init(&rq, node, arena);
     rq.caller.kind = CALLER_SERVICE;
+    rq.sampled = false; /* who would hear of it in time? */
     grants_report(&rq);
     request_settle(&rq);
     arena_free(arena);
@@ -97,9 +113,16 @@ node_stop(struct node *node)
     __atomic_store_n(&node->started, false, __ATOMIC_RELEASE);
     jobs_stop(node);
     tasks_stop(node);
-    if (unit_named(node, "authz"))
-        node_run(node, "authz", last_report, node);
+    if (node_rpc(node, "authz", "Report"))
+        node_run(node, node->units[0].service->name, last_report, node);
     bus_stop(node->bus);
+    tracer_stop(node->tracer);
+}
+
+void
+node_drain(struct node *node, int64_t grace_us)
+{
+    peers_drain(node->peers, grace_us);
 }
 
 void
@@ -111,13 +134,14 @@ node_free(struct node *node)
         sched_free(node->core_sched);
     if (node->listener_sched)
         sched_free(node->listener_sched);
-    if (node->listeners)
-        store_close(node->listeners);
-    if (node->core)
-        store_close(node->core);
+    peers_free(node->peers);
+    stores_close(node);
     if (node->bus) /* the last batches kick it */
         bus_free(node->bus);
+    if (node->broker)
+        broker_free(node->broker);
     grants_free(node->grants);
+    tracer_free(node->tracer);
     for (size_t i = 0; i < node->n_units; i++) {
         struct unit *unit = &node->units[i];
         if (unit->state && unit->service->state_free)
@@ -130,69 +154,28 @@ node_free(struct node *node)
     arena_free(node->arena);
 }
 
+/* A folder that holds a store is one process's alone; on PostgreSQL several may share it. */
 static enum status
-lock_folder(struct node *node, struct arena *a, const char **why)
+lock_folder(struct node *node, const char *parent, struct arena *a, const char **why)
 {
-    if (mkdir(node->data_dir, 0700) && errno != EEXIST) {
-        *why = arena_printf(a, "%s: %s", node->data_dir, strerror(errno));
-        return FAILED_PRECONDITION;
-    }
+    const char *const folders[] = {node->process ? parent : NULL, node->data_dir};
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
+        if (folders[i] && mkdir(folders[i], 0700) && errno != EEXIST) {
+            *why = arena_printf(a, "%s: %s", folders[i], strerror(errno));
+            return FAILED_PRECONDITION;
+        }
     const char *path = arena_printf(a, "%s/lock", node->data_dir);
     node->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (node->lock_fd < 0) {
         *why = arena_printf(a, "%s: %s", path, strerror(errno));
         return PERMISSION_DENIED;
     }
-    if (flock(node->lock_fd, LOCK_EX | LOCK_NB)) {
+    bool files = !node->topology || strcmp(node->topology->store, "sqlite") == 0;
+    if (flock(node->lock_fd, (files ? LOCK_EX : LOCK_SH) | LOCK_NB)) {
         *why = arena_printf(a, "%s is in use by another souk", node->data_dir);
         return FAILED_PRECONDITION;
     }
     return OK;
-}
-
-/* Bus tables stand in both files; a service's in the one that its table says. */
-struct migration *
-migrations_for(const struct node *node, bool listeners, const char *service, struct arena *a,
-               size_t *ret_n)
-{
-    size_t n_bus, n = 0;
-    const struct migration *of_bus = bus_migrations(&n_bus);
-    struct migration *wanted = arena_alloc(a, (n_bus + souk_n_migrations) * sizeof *wanted);
-    for (size_t i = 0; i < n_bus; i++)
-        wanted[n++] = of_bus[i];
-    for (size_t i = 0; i < souk_n_migrations; i++)
-        for (size_t j = 0; node->services[j]; j++)
-            if (strcmp(node->services[j]->name, souk_migrations[i].service) == 0 &&
-                node->services[j]->listens == listeners &&
-                (!service || strcmp(service, souk_migrations[i].service) == 0))
-                wanted[n++] = souk_migrations[i];
-    *ret_n = n;
-    return wanted;
-}
-
-static enum status
-open_store(struct node *node, bool listeners, struct arena *a, const char **why)
-{
-    size_t n;
-    const struct migration *wanted = migrations_for(node, listeners, NULL, a, &n);
-    const struct store_options options = {
-        .path = arena_printf(node->arena, "%s/%s", node->data_dir,
-                             listeners ? "listeners.db" : "souk.db"),
-        .number = listeners ? 1 : 0,
-        .migrations = wanted,
-        .n_migrations = n,
-        .on_durable = on_durable,
-        .on_durable_arg = node,
-    };
-    return store_open(&options, a, listeners ? &node->listeners : &node->core, why);
-}
-
-static void
-on_durable(void *arg, uint64_t batch)
-{
-    struct node *node = arg;
-    if (node->bus)
-        bus_kick(node->bus, batch);
 }
 
 /* Where the processors are short, sales come before those who listen; they catch up afterwards. */
@@ -209,14 +192,75 @@ add_units(struct node *node)
 {
     for (size_t i = 0; node->services[i]; i++) {
         const struct service *service = node->services[i];
+        if (node->topology && topology_home(node->topology, service->name) != node->process)
+            continue;
         assert(node->n_units < SERVICES_MAX);
         node->units[node->n_units++] = (struct unit){
             .service = service,
             .node = node,
-            .store = service->listens ? node->listeners : node->core,
             .sched = service->listens ? node->listener_sched : node->core_sched,
         };
     }
+}
+
+static enum status
+open_peers(struct node *node, const struct node_options *options, struct arena *a, const char **why)
+{
+    if (!node->topology || node->topology->n_processes == 1)
+        return OK;
+    return peers_open(node,
+                      &(struct peers_options){.topology = node->topology,
+                                              .self = node->process,
+                                              .instance = options->instance,
+                                              .data_dir = options->data_dir},
+                      a, &node->peers, why);
+}
+
+static const struct broker_ops broker_ops = {broker_publish, broker_subscribe, broker_take, broker_ack,
+                                             broker_unsubscribe};
+
+/* NULL where subscribers follow the outboxes. */
+static enum status
+open_broker(struct node *node, struct arena *a, const char **why)
+{
+    if (!node->topology || strcmp(node->topology->broker, "outbox") == 0)
+        return OK;
+    const char *name = arena_printf(node->arena, "souk %s", node->process->name);
+    return broker_open(node->topology->broker, name, a, &node->broker, why);
+}
+
+/* Embedded, the core store has the journal.  Else each publisher has an outbox in its store, and who
+ * hears everything keeps the journal in its own. */
+static void
+open_bus(struct node *node)
+{
+    struct bus_options options = {
+        .core = node->core,
+        .core_sched = node->core_sched,
+        .listener_sched = node->listener_sched,
+        .listeners = node->listeners,
+    };
+    if (node->topology) {
+        size_t n = 0;
+        for (size_t i = 0; node->services[i]; i++)
+            node->publishers[n++] = node->services[i]->name;
+        for (size_t i = 0; i < node->n_units; i++) {
+            const struct unit *unit = &node->units[i];
+            node->homes[i] = (struct bus_home){unit->service->name, unit->store};
+            if (unit->service->hears_all)
+                node->core = options.core = unit->store;
+        }
+        options.publishers = node->publishers;
+        options.homes = node->homes;
+        options.n_homes = node->n_units;
+        options.read_outbox = peer_read_outbox;
+        options.read_outbox_arg = node;
+        options.leads = store_leads;
+        options.broker = node->broker;
+        options.broker_ops = &broker_ops;
+        options.instance = arena_printf(node->arena, "%s-%d", node->process->name, getpid());
+    }
+    node->bus = bus_new(&options);
 }
 
 static enum status
@@ -250,14 +294,23 @@ node_services(const struct node *node)
     return node->services;
 }
 
+bool
+node_runs(const struct node *node, const char *service)
+{
+    return unit_named(node, service) != NULL;
+}
+
 const struct rpc *
 node_rpc(const struct node *node, const char *service, const char *name)
 {
-    const struct unit *unit = unit_named(node, service);
-    const struct rpc_list *list = unit && unit->service->serves ? unit->service->serves->list : NULL;
-    for (size_t i = 0; list && i < list->n; i++)
-        if (strcmp(list->rpcs[i].name, name) == 0)
-            return &list->rpcs[i];
+    for (size_t i = 0; node->services[i]; i++) {
+        const struct server *serves = node->services[i]->serves;
+        if (strcmp(node->services[i]->name, service) != 0 || !serves)
+            continue;
+        for (size_t j = 0; j < serves->list->n; j++)
+            if (strcmp(serves->list->rpcs[j].name, name) == 0)
+                return &serves->list->rpcs[j];
+    }
     return NULL;
 }
 
@@ -276,7 +329,8 @@ node_store(const struct node *node, const char *service)
 struct sched *
 node_sched(const struct node *node, const char *service)
 {
-    return unit_named(node, service)->sched;
+    const struct unit *unit = unit_named(node, service);
+    return unit ? unit->sched : node->core_sched;
 }
 
 struct unit *

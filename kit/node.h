@@ -6,12 +6,19 @@
 #include "kit/kit.h"
 
 struct conf;
+struct process;
+struct topology;
 
 struct node_options {
     const char *data_dir;                    /* made with mode 0700 if it is not there */
-    const struct service *const *services;   /* NULL-terminated */
+    const struct service *const *services;   /* all that there are; NULL-terminated */
     const struct conf *conf;                 /* NULL: defaults */
     bool quiet;                              /* no log lines for requests */
+    /* Several processes, or one on PostgreSQL: which of them this is.  Its data stands in
+     * data_dir/<process>.  NULL: everything in this one, embedded. */
+    const struct topology *topology;
+    const struct process *process;
+    int instance; /* of a process that runs several times: which address it listens at, from 1 */
 };
 
 /* Locks data_dir, opens its stores (souk.db, listeners.db), migrates, runs every service's start.
@@ -20,16 +27,19 @@ enum status node_open(const struct node_options *options, struct arena *a, struc
                       const char **why);
 /* Starts followers and jobs; then it is ready. */
 void node_start(struct node *node);
+/* No more calls from other processes; those that run may end within grace_us. */
+void node_drain(struct node *node, int64_t grace_us);
 bool node_ready(const struct node *node);
 /* Jobs and followers end what they are at; requests must have ended before. */
 void node_stop(struct node *node);
 void node_free(struct node *node);
 
-const struct service *const *node_services(const struct node *node);
+const struct service *const *node_services(const struct node *node); /* all that there are */
+bool node_runs(const struct node *node, const char *service);        /* in this process? */
 const struct rpc *node_rpc(const struct node *node, const char *service, const char *name);
 struct bus *node_bus(const struct node *node);
 struct store *node_store(const struct node *node, const char *service);
-/* Where a service's requests run. */
+/* Where a service's requests run; of one that runs elsewhere: where they are asked from. */
 struct sched *node_sched(const struct node *node, const char *service);
 
 /* A fresh request: arena is the caller's; anonymous, 10 s to live, new id and trace. */
@@ -77,6 +87,16 @@ struct replayed {
     bool equal;
 };
 enum status node_replay(struct request *rq, const struct service *service, struct replayed *ret);
+/* The same of every service that has projections, wherever it runs; fn is told of each. */
+enum status node_replay_all(struct request *rq,
+                            void (*fn)(void *arg, const char *service, const struct replayed *r),
+                            void *arg);
+
+/* Dead letters of all processes: as bus_dead_letters and its like. */
+enum status node_dead_letters(struct request *rq, const char *after, size_t n,
+                              struct dead_letter **ret, size_t *ret_n);
+enum status node_dead_letter(struct request *rq, const char *id, struct dead_letter *ret);
+enum status node_redrive(struct request *rq, const char *id);
 
 /* Prometheus' text format. */
 char *metrics_text(struct node *node, struct arena *a);

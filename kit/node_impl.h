@@ -4,6 +4,7 @@
 #include "fiber/fiber.h"
 #include "kit/conf.h"
 #include "kit/node.h"
+#include "kit/topology.h"
 
 enum {
     SERVICES_MAX = 32,
@@ -48,13 +49,25 @@ struct node {
     const char *data_dir;
     bool quiet, started;
     int lock_fd;
-    struct store *core, *listeners;
+    const struct topology *topology; /* NULL: embedded */
+    const struct process *process;
+    struct peers *peers; /* NULL: there are no others */
+    struct store *core, *listeners; /* embedded; else core has the journal, if it is kept here */
+    struct named_store {
+        const char *name;
+        struct store *store;
+    } stores[STORES_MAX];
+    size_t n_stores;
+    struct bus_home homes[SERVICES_MAX];
+    const char *publishers[SERVICES_MAX + 1]; /* everyone's */
     struct sched *core_sched, *listener_sched;
     struct bus *bus;
+    struct broker *broker; /* or NULL */
     struct unit units[SERVICES_MAX];
     size_t n_units;
     struct spin state_lock;
     struct grants *grants;
+    struct tracer *tracer; /* NULL: nothing is recorded */
 
     struct job_run jobs[SERVICES_MAX * JOBS_MAX];
     size_t n_jobs;
@@ -67,9 +80,21 @@ struct node {
 struct unit *unit_of(const struct node *node, const struct service *service);
 struct unit *unit_named(const struct node *node, const char *service); /* NULL if it is not here */
 
-/* Runs an rpc's handler in rq, as the service that serves it; no permission is asked. */
+/* An empty message of a type. */
+ProtobufCMessage *message_new(struct arena *a, const ProtobufCMessageDescriptor *type);
+
+/* May service call rpc, by its table? */
+bool declares_call(const struct service *service, const struct rpc *rpc);
+/* Does the kit itself call it, from every process? */
+bool is_kit_rpc(const struct node *node, const struct rpc *rpc);
+
+/* Runs an rpc's handler in rq, as the service that serves it, or asks the process where it runs; no
+ * permission is asked here. */
 enum status rpc_run(struct request *rq, const struct rpc *rpc, const ProtobufCMessage *in,
                     ProtobufCMessage **ret);
+
+/* request.c: another span of the same trace. */
+void request_new_span(struct request *rq);
 
 /* permissions.c */
 struct grants *grants_new(struct node *node);
@@ -85,9 +110,21 @@ void subscribe_units(struct node *node);
 /* Hands an event to unit's projections, in a transaction of any store. */
 enum status apply_event(struct unit *unit, struct tx *tx, const struct event *event);
 
-/* node.c: the migrations of one file, or of one service alone. */
-struct migration *migrations_for(const struct node *node, bool listeners, const char *service,
-                                 struct arena *a, size_t *ret_n);
+/* stores.c */
+enum status stores_open(struct node *node, struct arena *a, const char **why);
+void stores_close(struct node *node);
+/* The bus's migrations, and those of the services that wanted says. */
+struct migration *migrations_of(bool (*wanted)(const void *arg, const char *service),
+                                const void *arg, struct arena *a, size_t *ret_n);
+
+/* peer_rpcs.c: what the bus asks another process's outbox by. */
+enum status peer_read_outbox(void *node, const char *publisher, const struct outbox_ask *ask,
+                             struct arena *a, struct outbox_page *ret);
+
+/* erase.c: the subscriber "erasure", and its job. */
+void subscribe_erasures(struct node *node);
+enum status journal_erase(struct request *rq);
+
 
 /* jobs.c */
 void jobs_start(struct node *node);

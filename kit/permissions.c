@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "kit/node_impl.h"
+#include "kit/peers.h"
 #include "types.api.h"
 
 enum { GRANTS_MAX = 16384, SLOTS = 2 * GRANTS_MAX, REPORT_MAX = 1000 };
@@ -98,6 +99,13 @@ forget_grants(void *arg, const struct event *event)
 }
 
 bool
+is_kit_rpc(const struct node *node, const struct rpc *rpc)
+{
+    const struct grants *g = node->grants;
+    return rpc == g->check || rpc == g->report || rpc->service == peer_server.list->service;
+}
+
+bool
 grant_known(struct request *rq, const char *permission, const char *resource)
 {
     struct grants *g = rq->node->grants;
@@ -157,7 +165,10 @@ permission_check(struct request *rq, const char *permission, const char *resourc
         .base = PROTOBUF_C_MESSAGE_INIT(&souk__v1__access_question__descriptor),
         .subject = subject, .permission = permission, .resource = resource};
     AccessAnswer *answer;
+    const struct caller asker = rq->caller;
+    rq->caller.kind = CALLER_SERVICE; /* it is the kit that asks */
     enum status st = rpc_run(rq, g->check, &question.base, (ProtobufCMessage **)&answer);
+    rq->caller = asker;
     if (st)
         return st;
     if (answer->allowed) {

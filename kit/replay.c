@@ -5,21 +5,30 @@
 
 #include "kit/node_impl.h"
 
-enum { SCRATCH_STORE = 3, PAGE_EVENTS = 256, TRIES_MAX = 20, PAUSE_US = 200000, LAGS_MAX = 64 };
+enum { SCRATCH_STORE = STORES_MAX - 1, PAGE_EVENTS = 256, TRIES_MAX = 20, PAUSE_US = 200000, LAGS_MAX = 64 };
 
 struct scratch {
     struct arena *arena;
     struct unit *unit;
     struct store *store;
     const char *folder, *path;
-    int64_t position; /* of the newest event applied, or passed over */
+    int64_t position;                /* of the newest event applied, or passed over */
+    int64_t positions[SERVICES_MAX]; /* without one journal: in each publisher's outbox */
     int64_t events;
+};
+
+/* A page of one publisher's outbox, while pages are put in the order of time. */
+struct part {
+    struct outbox_page page;
+    size_t next;
+    bool more; /* behind the page */
 };
 
 static bool is_projection(const char *table, void *service);
 static enum status scratch_open(struct scratch *s);
 static void scratch_close(struct scratch *s);
 static enum status apply_up_to(struct scratch *s, struct node *node, int64_t position);
+static enum status apply_outboxes(struct scratch *s, struct node *node);
 static enum status compare(struct scratch *s, struct node *node, struct replayed *ret);
 
 enum status
@@ -60,7 +69,9 @@ compare(struct scratch *s, struct node *node, struct replayed *ret)
     int64_t before = cursor_of(node, service->name);
     enum status st = store_dump(s->unit->store, is_projection, (void *)(uintptr_t)service, a, &live);
     bool moved = cursor_of(node, service->name) != before;
-    if (st == OK)
+    if (st == OK && node->topology)
+        st = apply_outboxes(s, node);
+    else if (st == OK)
         st = apply_up_to(s, node, before);
     if (st == OK)
         st = store_dump(s->store, is_projection, (void *)(uintptr_t)service, a, &made);
@@ -80,6 +91,12 @@ is_projection(const char *table, void *service)
     return false;
 }
 
+static bool
+is_service(const void *name, const char *service)
+{
+    return strcmp(name, service) == 0;
+}
+
 static enum status
 scratch_open(struct scratch *s)
 {
@@ -89,8 +106,8 @@ scratch_open(struct scratch *s)
     s->folder = folder;
     s->path = arena_printf(s->arena, "%s/scratch.db", folder);
     size_t n;
-    const struct migration *wanted = migrations_for(s->unit->node, s->unit->service->listens,
-                                                    s->unit->service->name, s->arena, &n);
+    const struct migration *wanted =
+        migrations_of(is_service, s->unit->service->name, s->arena, &n);
     const char *why;
     return store_open(&(struct store_options){.path = s->path, .number = SCRATCH_STORE,
                                               .migrations = wanted, .n_migrations = n},
@@ -149,5 +166,81 @@ apply_up_to(struct scratch *s, struct node *node, int64_t position)
         arena_free(a);
         fiber_yield();
     }
+    return st;
+}
+
+/* ---- without one journal: from the outboxes, in the order of time ---- */
+
+static enum status
+read_outbox(struct node *node, const char *publisher, const char *const *topics, int64_t after,
+            struct arena *a, struct part *ret)
+{
+    const struct outbox_ask ask = {.after = after, .topics = topics, .most = PAGE_EVENTS};
+    enum status st = node_runs(node, publisher)
+                         ? bus_serve_outbox(node->bus, publisher, &ask, a, &ret->page)
+                         : peer_read_outbox(node, publisher, &ask, a, &ret->page);
+    ret->more = st == OK && ret->page.n == PAGE_EVENTS;
+    return st;
+}
+
+/* The publisher whose next event is the oldest; false where that cannot be told from these pages. */
+static bool
+oldest(const struct part *parts, size_t n, size_t *ret)
+{
+    bool found = false;
+    for (size_t i = 0; i < n; i++) {
+        if (parts[i].next == parts[i].page.n) {
+            if (parts[i].more)
+                return false;
+            continue;
+        }
+        const struct event *event = &parts[i].page.events[parts[i].next];
+        if (!found || event->time_us < parts[*ret].page.events[parts[*ret].next].time_us)
+            *ret = i;
+        found = true;
+    }
+    return found;
+}
+
+/* One page of each outbox in one transaction of the scratch store; *ret_n: how many were applied. */
+static enum status
+apply_parts(struct scratch *s, struct node *node, struct arena *a, size_t *ret_n)
+{
+    size_t n = 0, i = 0;
+    struct part *parts = arena_alloc(a, SERVICES_MAX * sizeof *parts);
+    for (; node->publishers[n]; n++) {
+        enum status st = read_outbox(node, node->publishers[n], s->unit->topics, s->positions[n], a,
+                                     &parts[n]);
+        if (st)
+            return st;
+    }
+    struct tx_scope writing = {.arena = a};
+    struct tx *tx = tx_begin_in(s->store, s->unit->service->name, &writing);
+    enum status st = OK;
+    for (*ret_n = 0; st == OK && oldest(parts, n, &i); ++*ret_n) {
+        const struct event *event = &parts[i].page.events[parts[i].next++];
+        st = apply_event(s->unit, tx, event);
+        s->positions[i] = event->position;
+    }
+    if (st) {
+        tx_end(tx);
+        return st;
+    }
+    s->events += (int64_t)*ret_n;
+    st = tx_commit(tx);
+    return st ? st : store_wait(&writing);
+}
+
+static enum status
+apply_outboxes(struct scratch *s, struct node *node)
+{
+    enum status st;
+    size_t n;
+    do {
+        struct arena *a = arena_new();
+        st = apply_parts(s, node, a, &n);
+        arena_free(a);
+        fiber_yield();
+    } while (st == OK && n > 0);
     return st;
 }

@@ -6,6 +6,7 @@
 #include "base/env.h"
 #include "base/hash.h"
 #include "kit/node_impl.h"
+#include "kit/tracer.h"
 
 /* n bytes as 2 n digits; what follows them is left alone. */
 static void
@@ -37,6 +38,15 @@ request_init(struct request *rq, struct node *node, struct arena *arena)
     env.random(random, sizeof random);
     put_hex(rq->trace_id, random, 16);
     put_hex(rq->span_id, random + 16, 8);
+    rq->sampled = node->tracer && tracer_samples(node->tracer, rq->trace_id);
+}
+
+void
+request_new_span(struct request *rq)
+{
+    uint8_t random[8];
+    env.random(random, sizeof random);
+    put_hex(rq->span_id, random, sizeof random);
 }
 
 static void
@@ -163,14 +173,13 @@ void
 publish(struct request *rq, struct tx *tx, const struct topic *topic,
         const ProtobufCMessage *message)
 {
-    char traceparent[56];
-    snprintf(traceparent, sizeof traceparent, "00-%s-%s-01", rq->trace_id, rq->span_id);
     const struct publish_context context = {
         .now_us = rq->now_us,
         .correlation_id = rq->correlation_id,
         .causation_id = rq->causation_id,
-        .traceparent = traceparent,
+        .traceparent = trace_parent(rq),
     };
+    rq->acted = true;
     bus_publish(rq->node->bus, tx, &context, topic, message);
 }
 

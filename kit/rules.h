@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct reason;
 struct rpc_list;
 struct topic;
 
@@ -27,6 +28,7 @@ extern const struct message_rules souk_message_rules[];
 extern const size_t souk_n_message_rules;
 
 extern const struct rpc_list *const souk_rpc_lists[]; /* every service's, NULL-terminated */
+extern const struct reason *const souk_reasons[];     /* every reason to say no, NULL-terminated */
 extern const struct topic *const souk_topics[];       /* every topic, sorted by name, NULL-terminated */
 
 /* The rules of type, or NULL.  O(1). */

@@ -4,6 +4,7 @@
 
 #include "base/env.h"
 #include "kit/node_impl.h"
+#include "kit/trace.h"
 
 enum { TASKS_AT_ONCE_MAX = 200, TASKS_WAITING_MAX = 10000 };
 
@@ -13,7 +14,7 @@ struct task {
     task_fn *fn;
     char subject[ID_CHARS_MAX + 1];
     char correlation_id[ID_CHARS_MAX + 1], causation_id[ID_CHARS_MAX + 1];
-    char trace_id[33], span_id[17];
+    char traceparent[TRACEPARENT_CHARS + 1];
 };
 
 static void run_tasks(void *arg);
@@ -39,8 +40,8 @@ soon(struct request *rq, task_fn *fn, const char *subject)
         strcpy(task->correlation_id, rq->correlation_id);
     if (rq->causation_id && strlen(rq->causation_id) <= ID_CHARS_MAX)
         strcpy(task->causation_id, rq->causation_id);
-    memcpy(task->trace_id, rq->trace_id, sizeof task->trace_id);
-    memcpy(task->span_id, rq->span_id, sizeof task->span_id);
+    strncpy(task->traceparent, trace_parent(rq), TRACEPARENT_CHARS);
+    rq->acted = true;
 
     spin_lock(&tasks->lock);
     bool taken = !tasks->stop && tasks->n_waiting < TASKS_WAITING_MAX;
@@ -132,13 +133,13 @@ run_one(const struct task *task)
     rq.deadline_us = env.mono_us() + MINUTE_US;
     rq.correlation_id = task->correlation_id;
     rq.causation_id = task->causation_id;
-    if (task->trace_id[0]) {
-        memcpy(rq.trace_id, task->trace_id, sizeof rq.trace_id);
-        memcpy(rq.span_id, task->span_id, sizeof rq.span_id);
-    }
+    trace_join(&rq, task->traceparent);
+    struct span *span =
+        span_begin(&rq, SPAN_INTERNAL, arena_printf(arena, "task of %s", rq.service->name));
     enum status st = task->fn(&rq, task->subject);
     if (request_settle(&rq) && st == OK)
         st = UNAVAILABLE;
+    span_end(span, &rq, st);
     if (st)
         request_log(&rq, arena_printf(arena, "task of %s for %s", rq.service->name, task->subject),
                     st, 0, 0);

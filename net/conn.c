@@ -4,7 +4,7 @@
 
 #include "base/env.h"
 #include "base/time.h"
-#include "net/internal.h"
+#include "net/http2.h"
 
 static const int64_t linger_us = SECOND_US; /* for the peer to read our last words */
 
@@ -25,17 +25,17 @@ static void name_peer(struct conn *c);
 static void detect(struct conn *c, const char *bytes, size_t n);
 
 struct conn *
-conn_new(struct http_server *s)
+conn_new(struct conn_home *home)
 {
     struct conn *c = calloc(1, sizeof *c);
     if (!c)
         abort();
-    c->server = s;
-    c->loop = s->loop;
-    if (s->is_unix)
-        uv_pipe_init(&s->loop->uv, &c->uv.pipe, 0);
+    c->home = home;
+    c->loop = home->loop;
+    if (home->is_unix)
+        uv_pipe_init(&c->loop->uv, &c->uv.pipe, 0);
     else
-        uv_tcp_init(&s->loop->uv, &c->uv.tcp);
+        uv_tcp_init(&c->loop->uv, &c->uv.tcp);
     c->uv.handle.data = c;
     return c;
 }
@@ -45,17 +45,29 @@ conn_start(struct conn *c)
 {
     name_peer(c);
     conn_phase(c, CONN_IDLE);
-    if (c->server->tls && !tls_start(c)) {
+    if (c->home->keepalive_s > 0 && !c->home->is_unix)
+        uv_tcp_keepalive(&c->uv.tcp, 1, c->home->keepalive_s);
+    if (c->home->tls && !tls_start(c)) {
         conn_close(c);
         return;
     }
     uv_read_start(&c->uv.stream, on_room, on_read);
 }
 
+void
+conn_start_client(struct conn *c, const char *name)
+{
+    uv_read_start(&c->uv.stream, on_room, on_read);
+    if (!c->home->tls)
+        http2_start(c);
+    else if (!tls_connect(c, name))
+        conn_close(c);
+}
+
 static void
 name_peer(struct conn *c)
 {
-    if (c->server->is_unix) {
+    if (c->home->is_unix) {
         memcpy(c->peer, "unix", 5);
         c->loopback = true;
         return;
@@ -82,9 +94,9 @@ conn_phase(struct conn *c, enum conn_phase phase)
 {
     c->phase = phase;
     if (phase == CONN_IDLE)
-        c->deadline_us = env.mono_us() + c->server->options.idle_timeout_us;
+        c->deadline_us = env.mono_us() + c->home->idle_timeout_us;
     else if (phase == CONN_READING)
-        c->deadline_us = env.mono_us() + c->server->options.request_timeout_us;
+        c->deadline_us = env.mono_us() + c->home->request_timeout_us;
     else
         c->deadline_us = INT64_MAX;
 }
@@ -322,6 +334,14 @@ on_shutdown(uv_shutdown_t *shutdown, int status)
 }
 
 void
+conn_close_why(struct conn *c, const char *why)
+{
+    if (!c->why)
+        c->why = why;
+    conn_close(c);
+}
+
+void
 conn_close(struct conn *c)
 {
     if (c->phase == CONN_CLOSED)
@@ -343,9 +363,12 @@ on_closed(uv_handle_t *handle)
     http2_free(c);
     while (c->exchanges)
         exchange_lose(c->exchanges);
+    while (c->calls)
+        grpc_call_lose(c->calls);
     SSL_free(c->ssl);
     free(c->kept);
-    server_conn_closed(c->server, c);
+    free(c->identity);
+    c->home->closed(c);
     free(c);
 }
 
@@ -359,7 +382,7 @@ stalled(struct conn *c, int64_t now_us)
     if (waiting == 0 || c->sent_us == 0 || waiting < c->waiting_seen)
         c->sent_us = now_us;
     c->waiting_seen = waiting;
-    return now_us - c->sent_us >= c->server->options.request_timeout_us;
+    return now_us - c->sent_us >= c->home->request_timeout_us;
 }
 
 void
@@ -371,7 +394,7 @@ conn_sweep(struct conn *c, int64_t now_us)
         conn_close(c);
         return;
     }
-    if (c->server->draining && c->phase == CONN_IDLE)
+    if (c->home->draining && c->phase == CONN_IDLE)
         conn_drain(c);
     if (now_us >= c->deadline_us) {
         if (c->phase == CONN_READING && c->protocol == PROTOCOL_HTTP1)
@@ -382,7 +405,7 @@ conn_sweep(struct conn *c, int64_t now_us)
             conn_close(c);
     }
     if (c->phase < CONN_LINGER && c->protocol == PROTOCOL_HTTP2)
-        http2_sweep(c, now_us);
+        c->home->http2->sweep(c, now_us);
 }
 
 /* One without a request is closed; the others end with their answers. */

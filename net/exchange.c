@@ -13,7 +13,7 @@
 enum { BODY_ROOM_FIRST = 64 << 10 };
 
 static void tell(struct http_exchange *x, unsigned what);
-static void listen_to(struct http_exchange *x, unsigned told);
+static void listen_to(struct teller *t, unsigned told);
 
 /* ---- for handlers ---------------------------------------------------------------------------- */
 
@@ -43,7 +43,7 @@ http_respond(struct http_exchange *x, const struct http_response *out)
     }
     response_copy(x->arena, out, &x->answer);
     if (on_loop)
-        listen_to(x, TOLD_ANSWER);
+        listen_to(&x->teller, TOLD_ANSWER);
     else
         tell(x, TOLD_ANSWER);
 }
@@ -66,24 +66,15 @@ http_stream_write(struct http_exchange *x, const char *bytes, size_t n)
 {
     if (n == 0 || http_gone(x))
         return !http_gone(x);
-    struct chunk *chunk = malloc(sizeof *chunk + n);
-    if (!chunk)
-        abort();
-    *chunk = (struct chunk){.n = n};
+    struct chunk *chunk = chunk_new(n);
     memcpy(chunk->bytes, bytes, n);
 
     pthread_mutex_lock(&x->loop->lock);
-    if (x->queued + n > HTTP_STREAM_QUEUE_MAX)
+    if (x->queued.bytes + n > HTTP_STREAM_QUEUE_MAX)
         x->overrun = true;
     bool fits = !x->overrun;
-    if (fits) {
-        if (x->chunk_last)
-            x->chunk_last->next = chunk;
-        else
-            x->chunk_first = chunk;
-        x->chunk_last = chunk;
-        x->queued += n;
-    }
+    if (fits)
+        chunks_add(&x->queued, chunk);
     pthread_mutex_unlock(&x->loop->lock);
     if (fits)
         tell(x, TOLD_BYTES);
@@ -104,26 +95,10 @@ http_gone(const struct http_exchange *x)
     return atomic_load_explicit(&x->gone, memory_order_relaxed);
 }
 
-/* After the unlock an exchange that has ended may be freed by the loop. */
 static void
 tell(struct http_exchange *x, unsigned what)
 {
-    struct loop *loop = x->loop;
-    pthread_mutex_lock(&loop->lock);
-    bool first = false;
-    if (x->told == 0) {
-        x->next_told = NULL;
-        first = !loop->told_first && loop->posts.n == 0;
-        if (loop->told_last)
-            loop->told_last->next_told = x;
-        else
-            loop->told_first = x;
-        loop->told_last = x;
-    }
-    x->told |= what;
-    pthread_mutex_unlock(&loop->lock);
-    if (first)
-        uv_async_send(&loop->wake);
+    loop_tell(x->loop, &x->teller, what);
 }
 
 /* A control character in a value (from data, by a handler's slip) must not become a header. */
@@ -156,6 +131,7 @@ exchange_new(struct conn *c)
 {
     struct arena *a = loop_arena(c->loop);
     struct http_exchange *x = arena_alloc(a, sizeof *x);
+    x->teller.listen = listen_to;
     x->arena = a;
     x->loop = c->loop;
     x->conn = c;
@@ -185,11 +161,7 @@ void
 exchange_free(struct http_exchange *x)
 {
     unlink_from_conn(x);
-    while (x->chunk_first) {
-        struct chunk *next = x->chunk_first->next;
-        free(x->chunk_first);
-        x->chunk_first = next;
-    }
+    chunks_free(&x->queued);
     free(x->body);
     loop_arena_back(x->loop, x->arena);
 }
@@ -261,23 +233,9 @@ exchange_give(struct http_exchange *x)
 size_t
 exchange_take(struct http_exchange *x, char *ret, size_t room, bool *ret_ended)
 {
-    size_t n = 0;
     pthread_mutex_lock(&x->loop->lock);
-    while (x->chunk_first && n < room) {
-        struct chunk *chunk = x->chunk_first;
-        size_t m = chunk->n - chunk->used < room - n ? chunk->n - chunk->used : room - n;
-        memcpy(ret + n, chunk->bytes + chunk->used, m);
-        n += m;
-        chunk->used += m;
-        if (chunk->used < chunk->n)
-            break;
-        x->chunk_first = chunk->next;
-        if (!x->chunk_first)
-            x->chunk_last = NULL;
-        free(chunk);
-    }
-    x->queued -= n;
-    *ret_ended = x->done && !x->chunk_first;
+    size_t n = chunks_take(&x->queued, ret, room);
+    *ret_ended = x->done && x->queued.bytes == 0;
     pthread_mutex_unlock(&x->loop->lock);
     return n;
 }
@@ -286,7 +244,7 @@ size_t
 exchange_queued(struct http_exchange *x)
 {
     pthread_mutex_lock(&x->loop->lock);
-    size_t n = x->queued;
+    size_t n = x->queued.bytes;
     pthread_mutex_unlock(&x->loop->lock);
     return n;
 }
@@ -300,22 +258,10 @@ exchange_overrun(struct http_exchange *x)
     return overrun;
 }
 
-void
-exchanges_told(struct http_exchange *first)
-{
-    for (struct http_exchange *x = first, *next; x; x = next) {
-        pthread_mutex_lock(&x->loop->lock);
-        next = x->next_told;
-        unsigned told = x->told;
-        x->told = 0;
-        pthread_mutex_unlock(&x->loop->lock);
-        listen_to(x, told);
-    }
-}
-
 static void
-listen_to(struct http_exchange *x, unsigned told)
+listen_to(struct teller *t, unsigned told)
 {
+    struct http_exchange *x = (struct http_exchange *)t;
     if (told & (TOLD_ANSWER | TOLD_END | TOLD_DROP))
         x->done = true;
     if (lost(x)) {

@@ -6,21 +6,19 @@
 #include <string.h>
 
 #include "base/env.h"
-#include "base/limits.h"
 #include "base/time.h"
 #include "net/http2.h"
 
 enum {
-    STREAMS_MAX = 100,
-    STREAM_WINDOW_BYTES = 256 << 10,
-    CONNECTION_WINDOW_BYTES = 1 << 20,
     OUTBOUND_FRAMES_MAX = 2000, /* queued while the peer reads nothing */
     ACKS_MAX = 200,             /* of those, answers to PING and SETTINGS */
     FRAME_BYTES_MAX = (16 << 10) + 512,
+    FRAMES_BURST = 1000,
+    FRAMES_PER_SECOND = 100,
 };
 
-static bool fill_callbacks(nghttp2_session_callbacks **ret);
 static nghttp2_session *session_new(struct conn *c);
+static void count(struct http2 *h, struct bucket *b, int64_t burst, int64_t per_second);
 
 bool
 http2_start(struct conn *c)
@@ -30,17 +28,18 @@ http2_start(struct conn *c)
         abort();
     c->protocol = PROTOCOL_HTTP2;
     h->session = session_new(c);
+    const struct http2_kind *kind = c->home->http2;
     const nghttp2_settings_entry settings[] = {
-        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, STREAMS_MAX},
-        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES},
-        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HEADER_BYTES_MAX},
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, kind->streams_max},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kind->stream_window_bytes},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, kind->header_bytes_max},
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+        {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
     };
-    if (!h->session ||
-        nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings,
-                                sizeof settings / sizeof settings[0]) != 0 ||
+    size_t n = sizeof settings / sizeof settings[0] - (kind->client ? 0 : 1);
+    if (!h->session || nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, n) != 0 ||
         nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0,
-                                              CONNECTION_WINDOW_BYTES) != 0) {
+                                              (int32_t)kind->connection_window_bytes) != 0) {
         conn_close(c);
         return false;
     }
@@ -52,34 +51,24 @@ http2_start(struct conn *c)
 static nghttp2_session *
 session_new(struct conn *c)
 {
+    const struct http2_kind *kind = c->home->http2;
     nghttp2_session *session = NULL;
     nghttp2_session_callbacks *callbacks = NULL;
     nghttp2_option *option = NULL;
-    if (fill_callbacks(&callbacks) && nghttp2_option_new(&option) == 0) {
+    if (nghttp2_session_callbacks_new(&callbacks) == 0 && nghttp2_option_new(&option) == 0) {
+        kind->fill(callbacks);
         nghttp2_option_set_max_outbound_ack(option, ACKS_MAX);
         nghttp2_option_set_no_closed_streams(option, 1);
+        nghttp2_option_set_no_auto_window_update(option, kind->credits_itself);
         nghttp2_option_set_server_fallback_rfc7540_priorities(option, 0);
-        nghttp2_session_server_new2(&session, callbacks, c, option);
+        if (kind->client)
+            nghttp2_session_client_new2(&session, callbacks, c, option);
+        else
+            nghttp2_session_server_new2(&session, callbacks, c, option);
     }
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);
     return session;
-}
-
-static bool
-fill_callbacks(nghttp2_session_callbacks **ret)
-{
-    if (nghttp2_session_callbacks_new(ret) != 0)
-        return false;
-    nghttp2_session_callbacks *cb = *ret;
-    nghttp2_session_callbacks_set_on_begin_headers_callback(cb, http2_on_begin_headers);
-    nghttp2_session_callbacks_set_on_header_callback(cb, http2_on_header);
-    nghttp2_session_callbacks_set_on_invalid_header_callback(cb, http2_on_invalid_header);
-    nghttp2_session_callbacks_set_on_frame_recv_callback(cb, http2_on_frame_recv);
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, http2_on_data);
-    nghttp2_session_callbacks_set_on_stream_close_callback(cb, http2_on_stream_close);
-    nghttp2_session_callbacks_set_on_frame_send_callback(cb, http2_on_frame_send);
-    return true;
 }
 
 void
@@ -127,10 +116,6 @@ http2_flush(struct conn *c)
 {
     struct http2 *h = c->http2;
     while (c->phase < CONN_LINGER && conn_waiting(c) == 0) {
-        if (h->must_calm && !h->calmed) {
-            h->calmed = true;
-            nghttp2_session_terminate_session(h->session, NGHTTP2_ENHANCE_YOUR_CALM);
-        }
         ssize_t n = gather(h, c->loop->out);
         if (n < 0)
             conn_close(c);
@@ -139,8 +124,12 @@ http2_flush(struct conn *c)
         uv_buf_t buf = uv_buf_init(c->loop->out, (unsigned)n);
         conn_write(c, &buf, 1);
     }
-    if (c->phase < CONN_LINGER && conn_waiting(c) == 0 && !nghttp2_session_want_read(h->session) &&
-        !nghttp2_session_want_write(h->session))
+    if (c->phase >= CONN_LINGER || conn_waiting(c) > 0 || nghttp2_session_want_read(h->session) ||
+        nghttp2_session_want_write(h->session))
+        return;
+    if (c->home->client)
+        conn_close(c);
+    else
         conn_finish(c);
 }
 
@@ -166,42 +155,72 @@ http2_goaway(struct conn *c, uint32_t error)
     http2_touch(c);
 }
 
-/* True if bytes of the answer wait and none of them went for a request's time. */
-static bool
-answer_stalled(struct http_exchange *x, int64_t now_us)
+static void
+count_reset(struct conn *c)
 {
-    size_t waits = 0;
-    if (x->streaming)
-        waits = exchange_queued(x);
-    else if (x->done && !x->head_only)
-        waits = x->answer.body_n - x->answer_sent;
-    if (waits == 0)
-        x->sent_us = 0;
-    else if (x->sent_us == 0)
-        x->sent_us = now_us;
-    return waits > 0 && now_us - x->sent_us >= x->conn->server->options.request_timeout_us;
+    const struct http2_kind *kind = c->home->http2;
+    if (kind->resets_burst > 0)
+        count(c->http2, &c->http2->resets, kind->resets_burst, kind->resets_per_second);
 }
 
 void
-http2_sweep(struct conn *c, int64_t now_us)
+http2_count_received(struct conn *c, const nghttp2_frame *frame)
 {
-    int64_t timeout_us = c->server->options.request_timeout_us;
-    for (struct http_exchange *x = c->exchanges, *next; x; x = next) {
-        next = x->next;
-        if (!x->given && !x->done && now_us - x->begun_us >= timeout_us)
-            http2_refuse(x, 408, "the request did not come in time");
-        else if (answer_stalled(x, now_us))
-            nghttp2_submit_rst_stream(c->http2->session, NGHTTP2_FLAG_NONE, x->stream_id,
-                                      NGHTTP2_CANCEL);
-        else
-            continue;
-        http2_touch(c);
+    struct http2 *h = c->http2;
+    int type = frame->hd.type;
+    bool ended = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+    if (type == NGHTTP2_RST_STREAM)
+        count_reset(c);
+    else if (type == NGHTTP2_PING || type == NGHTTP2_SETTINGS ||
+             (type == NGHTTP2_DATA && frame->hd.length == 0 && !ended))
+        count(h, &h->frames, FRAMES_BURST, FRAMES_PER_SECOND);
+}
+
+int
+http2_on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+    struct conn *c = arg;
+    int32_t id = frame->hd.stream_id;
+    if (frame->hd.type == NGHTTP2_RST_STREAM) {
+        if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
+            count_reset(c);
+        return 0;
     }
+    if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
+        (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
+        nghttp2_session_get_stream_remote_close(session, id) == 0)
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
+    return 0;
+}
+
+void
+http2_stream_begun(struct conn *c)
+{
+    if (c->http2->n_streams++ == 0)
+        conn_phase(c, CONN_BUSY);
+}
+
+void
+http2_stream_ended(struct conn *c)
+{
+    if (--c->http2->n_streams == 0 && c->phase == CONN_BUSY)
+        conn_phase(c, CONN_IDLE);
+}
+
+/* nghttp2 takes plain pointers, and only reads what they point to. */
+nghttp2_nv
+http2_field(const char *name, const char *value, size_t value_n)
+{
+    union {
+        const char *in;
+        uint8_t *out;
+    } n = {.in = name}, v = {.in = value};
+    return (nghttp2_nv){n.out, v.out, strlen(name), value_n, NGHTTP2_NV_FLAG_NONE};
 }
 
 /* A bucket that fills by per_second up to burst. */
-void
-http2_count(struct http2 *h, struct bucket *b, int64_t burst, int64_t per_second)
+static void
+count(struct http2 *h, struct bucket *b, int64_t burst, int64_t per_second)
 {
     int64_t now_us = env.mono_us();
     int64_t full = burst * SECOND_US;
@@ -213,6 +232,8 @@ http2_count(struct http2 *h, struct bucket *b, int64_t burst, int64_t per_second
         b->left = full;
     b->seen_us = now_us;
     b->left -= SECOND_US;
-    if (b->left < 0)
-        h->must_calm = true;
+    if (b->left >= 0 || h->calmed)
+        return;
+    h->calmed = true; /* what else it has sent is not looked at */
+    nghttp2_session_terminate_session(h->session, NGHTTP2_ENHANCE_YOUR_CALM);
 }

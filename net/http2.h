@@ -7,28 +7,33 @@ struct bucket {
     int64_t left, seen_us;
 };
 
+/* What becomes of a session's streams: two sides of gRPC, or exchanges. */
+struct http2_kind {
+    bool client;
+    uint32_t streams_max, stream_window_bytes, connection_window_bytes, header_bytes_max;
+    int64_t resets_burst, resets_per_second; /* of streams; 0: as many as it likes */
+    void (*fill)(nghttp2_session_callbacks *cb);
+    void (*sweep)(struct conn *c, int64_t now_us); /* or NULL */
+    bool credits_itself;                           /* by nghttp2_session_consume */
+};
+
 struct http2 {
     nghttp2_session *session;
     struct bucket resets; /* streams reset by the peer, or by us for its mistakes */
     struct bucket frames; /* that carry nothing */
     size_t bodies_bytes;  /* of requests that are not yet whole */
+    size_t out_bytes;     /* of gRPC's answers that the peer has not taken */
     size_t n_streams;
-    bool must_calm, calmed; /* it asks too much: we say so and leave */
+    bool calmed; /* it asks too much: we have said so and leave */
     bool gone_away;
 };
 
-/* Counts one; past the bound the session must calm down. */
-void http2_count(struct http2 *h, struct bucket *b, int64_t burst, int64_t per_second);
-void http2_refuse(struct http_exchange *x, int status, const char *detail);
-
-int http2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg);
-int http2_on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
-                    size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags, void *arg);
-int http2_on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame,
-                            const uint8_t *name, size_t name_n, const uint8_t *value,
-                            size_t value_n, uint8_t flags, void *arg);
-int http2_on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg);
-int http2_on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data,
-                  size_t n, void *arg);
-int http2_on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error, void *arg);
+/* Counts what a peer may only do so often; past the bound the session must calm down. */
+void http2_count_received(struct conn *c, const nghttp2_frame *frame);
+/* Of a server, for on_frame_send: counts, and tells a peer that is still sending its request, when
+ * all is said, to stop (RFC 9113, 8.1). */
 int http2_on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg);
+/* A request's stream is there, and it is closed. */
+void http2_stream_begun(struct conn *c);
+void http2_stream_ended(struct conn *c);
+nghttp2_nv http2_field(const char *name, const char *value, size_t value_n);

@@ -10,10 +10,11 @@
 #include "net/http2.h"
 
 enum {
+    STREAMS_MAX = 100,
     RESETS_BURST = 100, /* and so many a second for long (CVE-2023-44487, CVE-2025-8671) */
     RESETS_PER_SECOND = 10,
-    FRAMES_BURST = 1000,
-    FRAMES_PER_SECOND = 100,
+    STREAM_WINDOW_BYTES = 256 << 10,
+    CONNECTION_WINDOW_BYTES = 1 << 20,
     FIELD_OVERHEAD = 32, /* that a field counts beyond its bytes (RFC 9113, 6.5.2) */
     ANSWER_FIELDS = 4,   /* :status, server, date, content-length */
 };
@@ -23,13 +24,14 @@ static const size_t bodies_bytes_max = IMPORT_BYTES_MAX + (8 << 20);
 static void headers_done(struct http_exchange *x, bool ended);
 static void give(struct http_exchange *x);
 static const char *check_request(struct http_exchange *x);
+static void refuse(struct http_exchange *x, int status, const char *detail);
 static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t room,
                          uint32_t *flags, nghttp2_data_source *source, void *arg);
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
-int
-http2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+static int
+on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct conn *c = arg;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
@@ -39,8 +41,7 @@ http2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, voi
     x->begun_us = env.mono_us();
     x->headers = arena_alloc(x->arena, HEADERS_MAX * sizeof *x->headers);
     nghttp2_session_set_stream_user_data(session, x->stream_id, x);
-    if (c->http2->n_streams++ == 0)
-        conn_phase(c, CONN_BUSY);
+    http2_stream_begun(c);
     return 0;
 }
 
@@ -76,9 +77,9 @@ add_field(struct http_exchange *x, const char *name, const char *value)
 }
 
 /* Past the bound, fields are counted but no longer kept. */
-int /* NOLINTNEXTLINE(readability-function-size): the signature is nghttp2's */
-http2_on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
-                size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
+static int /* NOLINTNEXTLINE(readability-function-size): the signature is nghttp2's */
+on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
+          const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
 {
     (void)flags;
     (void)arg;
@@ -95,10 +96,9 @@ http2_on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint
 }
 
 /* nghttp2 would leave such a field out; we refuse what is malformed. */
-int /* NOLINTNEXTLINE(readability-function-size): the signature is nghttp2's */
-http2_on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
-                        size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags,
-                        void *arg)
+static int /* NOLINTNEXTLINE(readability-function-size): the signature is nghttp2's */
+on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                  size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
 {
     (void)name;
     (void)name_n;
@@ -112,28 +112,14 @@ http2_on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, co
     return 0;
 }
 
-int
-http2_on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+static int
+on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct conn *c = arg;
-    struct http2 *h = c->http2;
     bool ended = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
-    switch (frame->hd.type) {
-    case NGHTTP2_RST_STREAM:
-        http2_count(h, &h->resets, RESETS_BURST, RESETS_PER_SECOND);
+    http2_count_received(c, frame);
+    if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
-    case NGHTTP2_PING:
-    case NGHTTP2_SETTINGS:
-        http2_count(h, &h->frames, FRAMES_BURST, FRAMES_PER_SECOND);
-        return 0;
-    case NGHTTP2_HEADERS:
-    case NGHTTP2_DATA:
-        break;
-    default:
-        return 0;
-    }
-    if (frame->hd.type == NGHTTP2_DATA && frame->hd.length == 0 && !ended)
-        http2_count(h, &h->frames, FRAMES_BURST, FRAMES_PER_SECOND);
     struct http_exchange *x = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (!x)
         return 0;
@@ -195,7 +181,7 @@ headers_done(struct http_exchange *x, bool ended)
             mark_refused(x, 413, "the body is too large");
     }
     if (x->refused.status)
-        http2_refuse(x, x->refused.status, x->refused.detail);
+        refuse(x, x->refused.status, x->refused.detail);
     else if (ended)
         give(x);
     else if (expect)
@@ -235,9 +221,9 @@ give(struct http_exchange *x)
     exchange_give(x);
 }
 
-int
-http2_on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data,
-              size_t n, void *arg)
+static int
+on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t n,
+        void *arg)
 {
     struct conn *c = arg;
     (void)flags;
@@ -252,12 +238,12 @@ http2_on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const 
     c->http2->bodies_bytes += n;
     x->body_counted += n;
     if (!exchange_body_add(x, (const char *)data, n))
-        http2_refuse(x, 413, "the body is too large");
+        refuse(x, 413, "the body is too large");
     return 0;
 }
 
-int
-http2_on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error, void *arg)
+static int
+on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error, void *arg)
 {
     struct conn *c = arg;
     (void)error;
@@ -267,42 +253,11 @@ http2_on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t erro
     nghttp2_session_set_stream_user_data(session, stream_id, NULL);
     release_body(x);
     exchange_lose(x);
-    if (--c->http2->n_streams == 0 && c->phase == CONN_BUSY)
-        conn_phase(c, CONN_IDLE);
+    http2_stream_ended(c);
     return 0;
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */
-
-/* When all is said, a peer that is still sending its request is told to stop (RFC 9113, 8.1). */
-int
-http2_on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
-{
-    struct conn *c = arg;
-    struct http2 *h = c->http2;
-    int32_t id = frame->hd.stream_id;
-    if (frame->hd.type == NGHTTP2_RST_STREAM) {
-        if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
-            http2_count(h, &h->resets, RESETS_BURST, RESETS_PER_SECOND);
-        return 0;
-    }
-    if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
-        (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
-        nghttp2_session_get_stream_remote_close(session, id) == 0)
-        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
-    return 0;
-}
-
-/* nghttp2 takes plain pointers, and only reads what they point to. */
-static nghttp2_nv
-field(const char *name, const char *value, size_t value_n)
-{
-    union {
-        const char *in;
-        uint8_t *out;
-    } n = {.in = name}, v = {.in = value};
-    return (nghttp2_nv){n.out, v.out, strlen(name), value_n, NGHTTP2_NV_FLAG_NONE};
-}
 
 void
 http2_answer(struct http_exchange *x)
@@ -314,13 +269,14 @@ http2_answer(struct http_exchange *x)
     const char *date = date_line(&date_n);
     int status_n = snprintf(status, sizeof status, "%d", out->status);
     int length_n = snprintf(length, sizeof length, "%zu", out->body_n);
-    nv[n++] = field(":status", status, (size_t)status_n);
-    nv[n++] = field("server", "souk", 4);
-    nv[n++] = field("date", date + DATE_AT, DATE_CHARS);
+    nv[n++] = http2_field(":status", status, (size_t)status_n);
+    nv[n++] = http2_field("server", "souk", 4);
+    nv[n++] = http2_field("date", date + DATE_AT, DATE_CHARS);
     for (size_t i = 0; i < out->n_headers; i++)
-        nv[n++] = field(out->headers[i].name, out->headers[i].value, strlen(out->headers[i].value));
+        nv[n++] =
+            http2_field(out->headers[i].name, out->headers[i].value, strlen(out->headers[i].value));
     if (!x->streaming && status_has_body(out->status))
-        nv[n++] = field("content-length", length, (size_t)length_n);
+        nv[n++] = http2_field("content-length", length, (size_t)length_n);
     nghttp2_data_provider body = {.source.ptr = x, .read_callback = read_body};
     bool has_body =
         status_has_body(out->status) && !x->head_only && (x->streaming || out->body_n > 0);
@@ -330,8 +286,8 @@ http2_answer(struct http_exchange *x)
     http2_touch(x->conn);
 }
 
-void
-http2_refuse(struct http_exchange *x, int status, const char *detail)
+static void
+refuse(struct http_exchange *x, int status, const char *detail)
 {
     static const struct http_header type = {"content-type", "application/problem+json"};
     char *body = arena_alloc(x->arena, PROBLEM_BYTES_MAX);
@@ -383,3 +339,61 @@ http2_stream_pump(struct http_exchange *x)
         nghttp2_session_resume_data(session, x->stream_id);
     http2_touch(x->conn);
 }
+
+/* ---- their clocks ---------------------------------------------------------------------------- */
+
+/* True if bytes of the answer wait and none of them went for a request's time. */
+static bool
+answer_stalled(struct http_exchange *x, int64_t now_us)
+{
+    size_t waits = 0;
+    if (x->streaming)
+        waits = exchange_queued(x);
+    else if (x->done && !x->head_only)
+        waits = x->answer.body_n - x->answer_sent;
+    if (waits == 0)
+        x->sent_us = 0;
+    else if (x->sent_us == 0)
+        x->sent_us = now_us;
+    return waits > 0 && now_us - x->sent_us >= x->conn->home->request_timeout_us;
+}
+
+static void
+sweep(struct conn *c, int64_t now_us)
+{
+    int64_t timeout_us = c->home->request_timeout_us;
+    for (struct http_exchange *x = c->exchanges, *next; x; x = next) {
+        next = x->next;
+        if (!x->given && !x->done && now_us - x->begun_us >= timeout_us)
+            refuse(x, 408, "the request did not come in time");
+        else if (answer_stalled(x, now_us))
+            nghttp2_submit_rst_stream(c->http2->session, NGHTTP2_FLAG_NONE, x->stream_id,
+                                      NGHTTP2_CANCEL);
+        else
+            continue;
+        http2_touch(c);
+    }
+}
+
+static void
+fill(nghttp2_session_callbacks *cb)
+{
+    nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
+    nghttp2_session_callbacks_set_on_invalid_header_callback(cb, on_invalid_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
+    nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
+    nghttp2_session_callbacks_set_on_frame_send_callback(cb, http2_on_frame_send);
+}
+
+const struct http2_kind http2_exchanges = {
+    .streams_max = STREAMS_MAX,
+    .stream_window_bytes = STREAM_WINDOW_BYTES,
+    .connection_window_bytes = CONNECTION_WINDOW_BYTES,
+    .header_bytes_max = HEADER_BYTES_MAX,
+    .resets_burst = RESETS_BURST,
+    .resets_per_second = RESETS_PER_SECOND,
+    .fill = fill,
+    .sweep = sweep,
+};

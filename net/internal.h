@@ -37,19 +37,43 @@ struct posts {
     size_t n, room;
 };
 
+/* Something that other threads have words for: part of what it is about, as its first member.  The
+ * loop is told of it once for all that is said until it listens. */
+struct teller {
+    struct teller *next;
+    unsigned told; /* under loop->lock */
+    void (*listen)(struct teller *t, unsigned told);
+};
+
+/* Rings once, on the loop's thread. */
+struct alarm {
+    int64_t at_us; /* on env.mono_us's clock */
+    size_t slot;   /* in the heap, from 1 on; 0 if it is not set */
+    void (*ring)(void *arg);
+    void *arg;
+};
+
+struct alarms {
+    uv_timer_t timer;
+    int64_t armed_us; /* when the timer fires, or INT64_MAX */
+    struct alarm **heap;
+    size_t n, room;
+};
+
 struct loop {
     uv_loop_t uv;
     uv_async_t wake;
     uv_prepare_t before_poll;
     pthread_t thread;
 
-    pthread_mutex_t lock; /* any thread: over the next lines and the `told` part of each exchange */
+    pthread_mutex_t lock; /* any thread: over the next lines, and what says that it is under it */
     struct posts posts;
-    struct http_exchange *told_first, *told_last;
+    struct teller *told_first, *told_last;
 
     struct posts running; /* the posts that are being run */
     struct http_server *servers;
     struct conn *dirty; /* HTTP/2 connections that may have frames to send */
+    struct alarms alarms;
     struct arena *arenas[ARENAS_IDLE_MAX];
     size_t n_arenas;
     size_t n_exchanges; /* that live */
@@ -70,9 +94,44 @@ struct waiter {
 };
 void waiter_wake(struct loop *loop, struct waiter *w);
 void waiter_wait(struct loop *loop, struct waiter *w);
+/* The same with loop->lock held; NULL is allowed. */
+void waiter_wake_held(struct waiter *w);
+
+/* After it, what was told of may be freed by the loop. */
+void loop_tell(struct loop *loop, struct teller *t, unsigned what);
+/* The same with loop->lock held; true: uv_async_send(&loop->wake) is to follow. */
+bool loop_note(struct loop *loop, struct teller *t, unsigned what);
 
 struct arena *loop_arena(struct loop *loop);
 void loop_arena_back(struct loop *loop, struct arena *a);
+
+/* ---- alarm.c --------------------------------------------------------------------------------- */
+
+void alarms_open(struct loop *loop);
+void alarms_close(struct loop *loop);
+void alarms_free(struct loop *loop);
+void alarm_set(struct loop *loop, struct alarm *alarm, int64_t at_us); /* anew, if it was set */
+void alarm_clear(struct loop *loop, struct alarm *alarm);
+
+/* ---- chunks.c -------------------------------------------------------------------------------- */
+
+struct chunk {
+    struct chunk *next;
+    size_t n, used;
+    char bytes[];
+};
+
+/* Bytes that wait to be sent or taken, in order. */
+struct chunks {
+    struct chunk *first, *last;
+    size_t bytes;
+};
+
+struct chunk *chunk_new(size_t n);
+void chunks_add(struct chunks *q, struct chunk *chunk);
+struct chunk *chunks_first(struct chunks *q); /* taken out of it, or NULL */
+size_t chunks_take(struct chunks *q, char *ret, size_t room);
+void chunks_free(struct chunks *q);
 
 /* ---- server.c -------------------------------------------------------------------------------- */
 
@@ -83,17 +142,31 @@ union any_stream {
     uv_pipe_t pipe;
 };
 
-struct http_server {
+struct http2_kind;
+
+/* Whose a connection is: a server's, or a channel's. */
+struct conn_home {
     struct loop *loop;
+    SSL_CTX *tls;                   /* NULL: none */
+    const struct http2_kind *http2; /* what becomes of HTTP/2's streams */
+    void (*closed)(struct conn *c);
+    int64_t idle_timeout_us, request_timeout_us;
+    unsigned keepalive_s; /* TCP's, for peers that vanish; 0: none */
+    bool client;          /* we connect */
+    bool is_unix;
+    bool draining;
+};
+
+struct http_server {
+    struct conn_home home;
     struct http_server *next;
     struct http_server_options options;
-    SSL_CTX *tls;
+    struct arena *arena; /* what lives as long, or NULL */
 
     union any_stream listener;
     uv_timer_t sweep;
     int handles;       /* of the two above, that are open */
     bool accept_waits; /* connections_max is reached, and one more is there */
-    bool is_unix;
     char unix_path[sizeof((struct sockaddr_un *)NULL)->sun_path];
     dev_t unix_device;
     ino_t unix_inode;
@@ -101,12 +174,16 @@ struct http_server {
 
     struct conn *conns;
     size_t n_conns;
-    bool draining, drained;
+    bool drained;
     int64_t drain_until_us;
     struct waiter *waiters;
 };
 
-void server_conn_closed(struct http_server *s, struct conn *c);
+/* Starts to listen, with its TLS context and what its loop frees: s is calloc'd and the first
+ * member of whatever it is. */
+enum status server_open(struct http_server *s, struct loop *loop,
+                        const struct http_server_options *options, struct arena *a,
+                        const char **why);
 void server_stop(struct http_server *s); /* at once */
 
 /* listen.c: opens and binds the listener.  The text says why not, or is NULL. */
@@ -139,8 +216,9 @@ struct conn {
     union any_stream uv;
     uv_shutdown_t shutdown;
     struct loop *loop;
-    struct http_server *server;
-    struct conn *next, *prev; /* in server->conns */
+    struct conn_home *home;
+    struct http_server *server; /* NULL if we are the client */
+    struct conn *next, *prev;   /* in server->conns */
     struct conn *next_dirty;
     bool is_dirty;
 
@@ -151,6 +229,10 @@ struct conn {
     SSL *ssl;
     bool tls_ready; /* the handshake is done */
     struct http_exchange *exchanges;
+    struct grpc_call *calls; /* of its peer */
+    struct grpc_line *line;  /* if we are the client */
+    char *identity;          /* of the peer's certificate, or NULL */
+    const char *why;         /* it was closed, or NULL */
 
     char *kept; /* read, but not yet used: part of a head, or a pipelined request */
     size_t kept_n, kept_room;
@@ -165,8 +247,10 @@ struct conn {
     bool loopback;
 };
 
-struct conn *conn_new(struct http_server *s);
+struct conn *conn_new(struct conn_home *home);
 void conn_start(struct conn *c);
+void conn_start_client(struct conn *c,
+                       const char *name); /* it has connected; name as in tls_connect */
 void conn_write(struct conn *c, const uv_buf_t *bufs, unsigned n);     /* through TLS, if any */
 void conn_write_raw(struct conn *c, const uv_buf_t *bufs, unsigned n); /* past TLS */
 size_t conn_waiting(const struct conn *c);                   /* bytes that the peer has not taken */
@@ -178,29 +262,31 @@ void conn_read_start(struct conn *c);
 void conn_phase(struct conn *c, enum conn_phase phase);
 void conn_finish(struct conn *c); /* what waits is sent, then it is closed in good order */
 void conn_close(struct conn *c);  /* at once; freed later */
+/* The same, for a reason that whoever connected may tell: text that stays. */
+void conn_close_why(struct conn *c, const char *why);
 void conn_sweep(struct conn *c, int64_t now_us);
 void conn_drain(struct conn *c);
 
 /* ---- tls.c ----------------------------------------------------------------------------------- */
 
 SSL_CTX *tls_context(const char *certificate, const char *key, struct arena *a, const char **why);
+/* Both sides show certificates that one of the authorities has signed; h2 only. */
+SSL_CTX *tls_context_mutual(bool client, const char *authorities, const char *certificate,
+                            const char *key, struct arena *a, const char **why);
 bool tls_start(struct conn *c);
+/* As the client: begins the handshake; name is what the peer's certificate must be for. */
+bool tls_connect(struct conn *c, const char *name);
 void tls_read(struct conn *c, const char *bytes, size_t n);
 void tls_write(struct conn *c, const uv_buf_t *bufs, unsigned n);
 void tls_finish(struct conn *c); /* says goodbye */
 
 /* ---- exchange.c ------------------------------------------------------------------------------ */
 
-struct chunk {
-    struct chunk *next;
-    size_t n, used;
-    char bytes[];
-};
-
 /* What a handler has said and the loop has not yet heard. */
 enum { TOLD_ANSWER = 1, TOLD_BEGIN = 2, TOLD_BYTES = 4, TOLD_END = 8, TOLD_DROP = 16 };
 
 struct http_exchange {
+    struct teller teller;
     struct arena *arena;
     struct loop *loop;
     struct conn *conn;                 /* NULL once the peer has gone */
@@ -234,10 +320,7 @@ struct http_exchange {
 
     _Atomic bool gone; /* any thread */
 
-    struct http_exchange *next_told; /* from here on under loop->lock */
-    unsigned told;
-    struct chunk *chunk_first, *chunk_last;
-    size_t queued;
+    struct chunks queued; /* from here on under loop->lock */
     bool overrun;
 };
 
@@ -252,7 +335,6 @@ void exchange_give(struct http_exchange *x); /* to the handler */
 size_t exchange_take(struct http_exchange *x, char *ret, size_t room, bool *ret_ended);
 bool exchange_overrun(struct http_exchange *x);
 size_t exchange_queued(struct http_exchange *x);
-void exchanges_told(struct http_exchange *first); /* the loop listens */
 void response_copy(struct arena *a, const struct http_response *in, struct http_response *ret);
 
 /* ---- http1.c, http2.c ------------------------------------------------------------------------ */
@@ -272,6 +354,10 @@ void http2_read(struct conn *c, const char *bytes, size_t n);
 void http2_flush(struct conn *c); /* sends what waits */
 void http2_touch(struct conn *c); /* http2_flush, at the end of this turn of the loop */
 void http2_goaway(struct conn *c, uint32_t error);
-void http2_sweep(struct conn *c, int64_t now_us);
+
+extern const struct http2_kind http2_exchanges; /* a stream is an exchange */
+extern const struct http2_kind http2_calls;     /* a stream is a call of grpc_server.c's */
+extern const struct http2_kind http2_asks;      /* and of grpc_client.c's */
+void grpc_call_lose(struct grpc_call *call);
 void http2_answer(struct http_exchange *x);
 void http2_stream_pump(struct http_exchange *x);

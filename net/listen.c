@@ -68,8 +68,8 @@ open_unix(struct http_server *s, const char *path, struct arena *a)
     memcpy(s->unix_path, path, strlen(path) + 1);
     s->unix_device = st.st_dev;
     s->unix_inode = st.st_ino;
-    s->is_unix = true;
-    uv_pipe_init(&s->loop->uv, &s->listener.pipe, 0);
+    s->home.is_unix = true;
+    uv_pipe_init(&s->home.loop->uv, &s->listener.pipe, 0);
     s->listener.handle.data = s;
     s->handles++;
     int bad = uv_pipe_open(&s->listener.pipe, fd);
@@ -80,7 +80,7 @@ void
 listener_remove_file(const struct http_server *s)
 {
     struct stat st;
-    if (s->is_unix && lstat(s->unix_path, &st) == 0 && st.st_dev == s->unix_device &&
+    if (s->home.is_unix && lstat(s->unix_path, &st) == 0 && st.st_dev == s->unix_device &&
         st.st_ino == s->unix_inode)
         unlink(s->unix_path);
 }
@@ -110,7 +110,7 @@ open_tcp(struct http_server *s, const char *where, struct arena *a)
     struct sockaddr_storage at = {0};
     if (!parse_address(where, a, &at))
         return arena_printf(a, "%s is no address to listen on; 127.0.0.1:8080 is one", where);
-    uv_tcp_init_ex(&s->loop->uv, &s->listener.tcp, at.ss_family);
+    uv_tcp_init_ex(&s->home.loop->uv, &s->listener.tcp, at.ss_family);
     s->listener.handle.data = s;
     s->handles++;
     int bad = uv_tcp_bind(&s->listener.tcp, (const struct sockaddr *)&at, 0);

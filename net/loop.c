@@ -26,8 +26,9 @@ loop_new(void)
     pthread_mutex_init(&loop->lock, NULL);
     int bad = uv_loop_init(&loop->uv) | uv_async_init(&loop->uv, &loop->wake, on_wake) |
               uv_prepare_init(&loop->uv, &loop->before_poll) |
-              uv_prepare_start(&loop->before_poll, on_before_poll) |
-              pthread_create(&loop->thread, NULL, run, loop);
+              uv_prepare_start(&loop->before_poll, on_before_poll);
+    alarms_open(loop);
+    bad = bad || pthread_create(&loop->thread, NULL, run, loop) != 0;
     if (bad) { /* out of files or memory before anything has begun */
         fprintf(stderr, "souk: the event loop cannot be started\n");
         abort();
@@ -49,13 +50,15 @@ loop_free(struct loop *loop)
     while (loop->servers) {
         struct http_server *s = loop->servers;
         loop->servers = s->next;
-        SSL_CTX_free(s->tls);
+        SSL_CTX_free(s->home.tls);
+        arena_free(s->arena);
         free(s);
     }
     while (loop->n_arenas > 0)
         arena_free(loop->arenas[--loop->n_arenas]);
     free(loop->posts.list);
     free(loop->running.list);
+    alarms_free(loop);
     pthread_mutex_destroy(&loop->lock);
     free(loop);
 }
@@ -76,6 +79,46 @@ loop_post(struct loop *loop, void (*fn)(void *arg), void *arg)
     pthread_mutex_unlock(&loop->lock);
     if (first)
         uv_async_send(&loop->wake);
+}
+
+void
+loop_tell(struct loop *loop, struct teller *t, unsigned what)
+{
+    pthread_mutex_lock(&loop->lock);
+    bool first = loop_note(loop, t, what);
+    pthread_mutex_unlock(&loop->lock);
+    if (first)
+        uv_async_send(&loop->wake);
+}
+
+bool
+loop_note(struct loop *loop, struct teller *t, unsigned what)
+{
+    bool first = false;
+    if (t->told == 0) {
+        t->next = NULL;
+        first = !loop->told_first && loop->posts.n == 0;
+        if (loop->told_last)
+            loop->told_last->next = t;
+        else
+            loop->told_first = t;
+        loop->told_last = t;
+    }
+    t->told |= what;
+    return first;
+}
+
+static void
+listen_to_all(struct loop *loop, struct teller *first)
+{
+    for (struct teller *t = first, *next; t; t = next) {
+        pthread_mutex_lock(&loop->lock);
+        next = t->next;
+        unsigned told = t->told;
+        t->told = 0;
+        pthread_mutex_unlock(&loop->lock);
+        t->listen(t, told);
+    }
 }
 
 bool
@@ -116,9 +159,17 @@ void
 waiter_wake(struct loop *loop, struct waiter *w)
 {
     pthread_mutex_lock(&loop->lock);
+    waiter_wake_held(w);
+    pthread_mutex_unlock(&loop->lock);
+}
+
+void
+waiter_wake_held(struct waiter *w)
+{
+    if (!w)
+        return;
     w->woken = true;
     fiber_wake(w->fiber);
-    pthread_mutex_unlock(&loop->lock);
 }
 
 void
@@ -174,14 +225,14 @@ on_wake(uv_async_t *wake)
     struct posts posts = loop->posts;
     loop->posts = loop->running;
     loop->posts.n = 0;
-    struct http_exchange *told = loop->told_first;
+    struct teller *told = loop->told_first;
     loop->told_first = loop->told_last = NULL;
     pthread_mutex_unlock(&loop->lock);
 
     for (size_t i = 0; i < posts.n; i++)
         posts.list[i].fn(posts.list[i].arg);
     loop->running = posts;
-    exchanges_told(told);
+    listen_to_all(loop, told);
 }
 
 /* The last thing of each turn: frames are sent, and a loop that has stopped ends. */
@@ -203,6 +254,7 @@ on_before_poll(uv_prepare_t *prepare)
     loop->stopped = true;
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->before_poll, NULL);
+    alarms_close(loop);
 }
 
 static void

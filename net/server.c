@@ -28,6 +28,7 @@ struct start {
 static void start(void *arg);
 static void fill_in(struct http_server *s, const struct http_server_options *options);
 static void on_connection(uv_stream_t *stream, int status);
+static void server_conn_closed(struct conn *c);
 static void on_sweep(uv_timer_t *timer);
 static void on_handle_closed(uv_handle_t *handle);
 static void drain_begin(struct http_server *s, int64_t grace_us);
@@ -40,23 +41,33 @@ http_serve(struct loop *loop, const struct http_server_options *options, struct 
     struct http_server *s = calloc(1, sizeof *s);
     if (!s)
         abort();
-    s->loop = loop;
-    fill_in(s, options);
+    s->home.http2 = &http2_exchanges;
     if (options->tls_certificate) {
-        s->tls = tls_context(options->tls_certificate, options->tls_key, a, why);
-        if (!s->tls) {
+        s->home.tls = tls_context(options->tls_certificate, options->tls_key, a, why);
+        if (!s->home.tls) {
             free(s);
             return INVALID_ARGUMENT;
         }
     }
+    enum status st = server_open(s, loop, options, a, why);
+    if (!st)
+        *ret = s;
+    return st;
+}
+
+enum status
+server_open(struct http_server *s, struct loop *loop, const struct http_server_options *options,
+            struct arena *a, const char **why)
+{
+    s->home.loop = loop;
+    s->home.closed = server_conn_closed;
+    fill_in(s, options);
     struct start st = {.server = s, .arena = a};
     loop_call(loop, start, &st);
-    if (st.why) {
-        *why = st.why;
-        return UNAVAILABLE;
-    }
-    *ret = s;
-    return OK;
+    if (!st.why)
+        return OK;
+    *why = st.why;
+    return UNAVAILABLE;
 }
 
 /* The options that are read later; the strings among them are only read while we start. */
@@ -67,10 +78,10 @@ fill_in(struct http_server *s, const struct http_server_options *options)
     *o = *options;
     if (o->connections_max == 0)
         o->connections_max = CONNECTIONS_DEFAULT;
-    if (o->idle_timeout_us == 0)
-        o->idle_timeout_us = idle_timeout_default_us;
-    if (o->request_timeout_us == 0)
-        o->request_timeout_us = request_timeout_default_us;
+    struct conn_home *home = &s->home;
+    home->idle_timeout_us = o->idle_timeout_us ? o->idle_timeout_us : idle_timeout_default_us;
+    home->request_timeout_us =
+        o->request_timeout_us ? o->request_timeout_us : request_timeout_default_us;
 }
 
 /* On the loop's thread.  A server that could not start is freed by the loop, like any other. */
@@ -79,7 +90,7 @@ start(void *arg)
 {
     struct start *st = arg;
     struct http_server *s = st->server;
-    struct loop *loop = s->loop;
+    struct loop *loop = s->home.loop;
     s->next = loop->servers;
     loop->servers = s;
     st->why = listener_open(s, st->arena);
@@ -98,9 +109,9 @@ start(void *arg)
         drain_begin(s, 0);
         return;
     }
-    int64_t shortest_us = s->options.idle_timeout_us < s->options.request_timeout_us
-                              ? s->options.idle_timeout_us
-                              : s->options.request_timeout_us;
+    int64_t shortest_us = s->home.idle_timeout_us < s->home.request_timeout_us
+                              ? s->home.idle_timeout_us
+                              : s->home.request_timeout_us;
     int64_t sweep_ms = shortest_us / 8 / MILLISECOND_US;
     if (sweep_ms < SWEEP_MS_MIN)
         sweep_ms = SWEEP_MS_MIN;
@@ -128,7 +139,7 @@ run_drain(void *arg)
     struct http_server *s = d->server;
     struct waiter *w = d->waiter;
     if (s->drained) {
-        waiter_wake(s->loop, w);
+        waiter_wake(s->home.loop, w);
         return;
     }
     w->next = s->waiters;
@@ -141,8 +152,8 @@ http_server_drain(struct http_server *s, int64_t grace_us)
 {
     struct waiter waiter = {.fiber = fiber_self()};
     struct drain d = {.server = s, .grace_us = grace_us, .waiter = &waiter};
-    loop_post(s->loop, run_drain, &d);
-    waiter_wait(s->loop, &waiter);
+    loop_post(s->home.loop, run_drain, &d);
+    waiter_wait(s->home.loop, &waiter);
 }
 
 void
@@ -155,11 +166,11 @@ static void
 drain_begin(struct http_server *s, int64_t grace_us)
 {
     int64_t until_us = env.mono_us() + grace_us;
-    if (s->drained || (s->draining && s->drain_until_us <= until_us))
+    if (s->drained || (s->home.draining && s->drain_until_us <= until_us))
         return;
     s->drain_until_us = until_us;
-    if (!s->draining) {
-        s->draining = true;
+    if (!s->home.draining) {
+        s->home.draining = true;
         if (s->listener.handle.data)
             uv_close(&s->listener.handle, on_handle_closed);
         listener_remove_file(s);
@@ -191,14 +202,15 @@ on_handle_closed(uv_handle_t *handle)
     while (s->waiters) {
         struct waiter *w = s->waiters;
         s->waiters = w->next;
-        waiter_wake(s->loop, w);
+        waiter_wake(s->home.loop, w);
     }
 }
 
 static void
 accept_one(struct http_server *s)
 {
-    struct conn *c = conn_new(s);
+    struct conn *c = conn_new(&s->home);
+    c->server = s;
     c->next = s->conns;
     if (c->next)
         c->next->prev = c;
@@ -227,9 +239,10 @@ on_connection(uv_stream_t *stream, int status)
     accept_one(s);
 }
 
-void
-server_conn_closed(struct http_server *s, struct conn *c)
+static void
+server_conn_closed(struct conn *c)
 {
+    struct http_server *s = c->server;
     if (c->prev)
         c->prev->next = c->next;
     else
@@ -238,7 +251,7 @@ server_conn_closed(struct http_server *s, struct conn *c)
         c->next->prev = c->prev;
     s->n_conns--;
     atomic_fetch_sub(&net_counters.open_connections, 1);
-    if (s->draining) {
+    if (s->home.draining) {
         drain_step(s);
     } else if (s->accept_waits) {
         s->accept_waits = false;
@@ -253,7 +266,7 @@ on_sweep(uv_timer_t *timer)
     int64_t now_us = env.mono_us();
     for (struct conn *c = s->conns; c; c = c->next)
         conn_sweep(c, now_us);
-    if (s->draining)
+    if (s->home.draining)
         drain_step(s);
 }
 

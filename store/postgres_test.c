@@ -47,7 +47,7 @@ server_start(const char *flag)
 __attribute__((constructor)) static void
 choose_postgres(void)
 {
-    setenv("SOUK_TEST_STORE", "postgres", 1);
+    setenv("SOUK_TEST_STORE", "SOUK_TEST_POSTGRES", 1);
     if (!getenv("SOUK_TEST_POSTGRES"))
         setenv("SOUK_TEST_POSTGRES", server_start(NULL).url, 1);
 }

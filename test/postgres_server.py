@@ -102,6 +102,11 @@ class Postgres:
         except OSError:
             return False
 
+    def database(self, name):
+        """A new, empty database: its URL."""
+        self.run('createdb', '-h', self.folder, '-p', str(self.port), '-U', 'souk', name)
+        return f'postgresql://souk@127.0.0.1:{self.port}/{name}'
+
     def stop(self, how=signal.SIGQUIT):
         """Immediately, unless told otherwise: as if it had crashed, with its files as they are."""
         if self.process and self.process.poll() is None:

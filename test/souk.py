@@ -4,9 +4,11 @@ import hashlib
 import hmac
 import json
 import os
+import random
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -15,31 +17,44 @@ import unittest
 from http.client import HTTPConnection
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import shapes  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent
 BINARY = os.environ.get('SOUK_BINARY', str(ROOT / 'build/souk'))
 PASSWORD = 'correct horse battery'
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+    """One that no outgoing connection is given before it is used: below the ephemeral ones."""
+    while True:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(('127.0.0.1', port))
+                return port
+            except OSError:
+                pass
 
 
 class Souk:
-    """A Souk that runs on a folder of its own, removed by close()."""
+    """A Souk that runs on a folder of its own, removed by close(); in the shape that SHAPE says."""
 
-    def __init__(self, *flags, binary=BINARY, settings=None, start=True):
+    def __init__(self, *flags, binary=BINARY, settings=None, start=True, shape=shapes.SHAPE, instances=1):
         self.folder = tempfile.mkdtemp(prefix='souk-test-')
         self.data = f'{self.folder}/data'
         self.binary, self.flags, self.port = binary, flags, free_port()
         self.environment = {**os.environ, 'SOUK_LOG': 'off',
                             **{f'SOUK_{k.upper()}': str(v) for k, v in (settings or {}).items()}}
         self.process = self.token = None
+        self.many = shapes.Processes(self, shape, free_port, instances) if shape != 'embedded' else None
         if start:
             self.start()
 
     def start(self, wait_s=60):
+        if self.many:
+            self.many.start(wait_s)
+            return
         self.log = open(f'{self.folder}/log', 'ab')
         self.process = subprocess.Popen([self.binary, 'run', '--data', self.data, '--listen',
                                          f'127.0.0.1:{self.port}', *self.flags], env=self.environment,
@@ -57,17 +72,22 @@ class Souk:
         raise AssertionError('souk does not get ready:\n' + open(f'{self.folder}/log').read()[-3000:])
 
     def kill(self):
+        if self.many:
+            self.many.kill()
+            return
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def stop(self):
         """SIGTERM; gives the exit code."""
+        if self.many:
+            return self.many.stop()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
     def close(self):
-        code = self.stop() if self.process else 0
+        code = self.many.close() if self.many else self.stop() if self.process else 0
         if code:
             sys.stderr.write(f'souk ended with {code}:\n' + open(f'{self.folder}/log').read()[-5000:] + '\n')
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -79,9 +99,34 @@ class Souk:
 
     def command(self, *words, stdin=None):
         """Runs `souk WORDS --data …`; gives (exit code, standard output, standard error)."""
-        done = subprocess.run([self.binary, *words, '--data', self.data], env=self.environment, input=stdin,
+        environment = self.many.environment if self.many else self.environment
+        done = subprocess.run([self.binary, *words, '--data', self.data], env=environment, input=stdin,
                               capture_output=True, text=True, timeout=120)
         return done.returncode, done.stdout, done.stderr
+
+    def folder_of(self, service):
+        """The data folder of the process that runs it."""
+        return f'{self.data}/{service}' if self.many else self.data
+
+    def rows(self, service, sql):
+        """What a query gives on the service's tables, as dictionaries."""
+        if self.many:
+            return self.many.rows(service, sql)
+        found = []
+        for name in ('souk.db', 'listeners.db'):
+            db = sqlite3.connect(f'file:{self.data}/{name}?mode=ro', uri=True)
+            db.row_factory = sqlite3.Row
+            if db.execute('SELECT 1 FROM sqlite_master WHERE substr(name, 1, ?) = ?',
+                          (len(service) + 1, service + '_')).fetchone():
+                found = [dict(row) for row in db.execute(sql)]
+            db.close()
+        return found
+
+    def metrics(self):
+        """Of all its processes."""
+        if self.many:
+            return ''.join(self.many.page(name, '/metrics')[1] for name in self.many.names)
+        return self.get('/metrics')[1].decode()
 
     def request(self, method, path, body=None, headers=None, connection=None):
         """Gives (status, decoded JSON or text, headers)."""
@@ -122,7 +167,12 @@ class Souk:
 
     def link_token(self, purpose, made_for):
         """The secret of a mail's link, from the key in the data folder as services/auth/credentials.c makes it."""
-        key = hashlib.sha256(Path(self.data, 'keys/auth-identifiers.key').read_bytes()).digest()
+        if self.many:
+            found = self.rows('auth', "SELECT content FROM auth_secret WHERE name = 'auth-identifiers.key'")
+            text = found[0]['content'].encode()
+        else:
+            text = Path(self.data, 'keys/auth-identifiers.key').read_bytes()
+        key = hashlib.sha256(text).digest()
         secret = hmac.digest(key, f'link\n{purpose}\n{made_for}'.encode(), 'sha256')
         return base64.urlsafe_b64encode(secret).decode().rstrip('=')
 

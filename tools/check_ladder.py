@@ -63,7 +63,7 @@ def target(root, source, header):
         if name == 'types':
             return 'services/common', None
         owner = owner_of_proto(root, name)
-        layer = owner if owner in ('gateway', 'bus') and (owner, kind) != ('gateway', 'api') else 'services'
+        layer = owner if owner in ('gateway', 'bus', 'kit') and (owner, kind) != ('gateway', 'api') else 'services'
         return layer, owner if kind in ('impl', 'sql') else None
     if (root / source.path.parent / header).exists() and '/' not in header:
         return source.layer, None
@@ -76,7 +76,7 @@ def target(root, source, header):
 
 
 def owner_of_proto(root, name):
-    """The folder of name.proto: a service's name, "gateway" or "bus"."""
+    """The folder of name.proto: a service's name, "gateway", "kit" or "bus"."""
     for path in sorted(root.glob(f'services/*/{name}.proto')) + sorted(root.glob(f'*/{name}.proto')):
         return path.parent.name
     return name

@@ -3,9 +3,11 @@
 
     gen.py service X.proto OUTDIR      X.pb-c.{c,h}, X.api.{c,h}, X.impl.{c,h} and X.sql.h
     gen.py tables OUT.c PROTO…         all rpc lists, topics, message rules and migrations
+    gen.py services OUT.h PROTO…       a declaration of each service's table
     gen.py statements OUT.h PROTO…     every statement of every .sql
     gen.py openapi OUT.json PROTO…     the public API as OpenAPI 3.1
     gen.py asyncapi OUT.json PROTO…    the events as AsyncAPI 3.0
+    gen.py descriptors OUT.pb PROTO…   a FileDescriptorSet, for gRPC's server reflection
     gen.py openapi-c OUT.c PROTO…      the same text as souk_openapi[]
 """
 import sys
@@ -37,6 +39,11 @@ def tables(out, *paths):
     Path(out).write_text(gen_tables.tables_c(gen_common.Protos(paths)))
 
 
+def services(out, *paths):
+    import gen_tables
+    Path(out).write_text(gen_tables.services_h(gen_common.Protos(paths)))
+
+
 def statements(out, *paths):
     Path(out).write_text(gen_sql.statements_h(gen_common.Protos(paths)))
 
@@ -56,8 +63,13 @@ def asyncapi(out, *paths):
     Path(out).write_text(gen_asyncapi.asyncapi_json(gen_common.Protos(paths)))
 
 
-COMMANDS = {'service': service, 'tables': tables, 'statements': statements, 'openapi': openapi, 'openapi-c': openapi_c,
-            'asyncapi': asyncapi}
+def descriptors(out, *paths):
+    root = gen_common.root_of(paths[0])
+    gen_common.protoc(root, '--include_imports', f'--descriptor_set_out={out}', *[Path(p).name for p in paths])
+
+
+COMMANDS = {f.__name__.replace('_', '-'): f for f in (
+    service, tables, services, statements, openapi, openapi_c, asyncapi, descriptors)}
 
 if __name__ == '__main__':
     if len(sys.argv) < 4 or sys.argv[1] not in COMMANDS:

@@ -97,7 +97,7 @@ def api_c(protos, file):
         topic = snake(m.c_name)
         out.append(f'const struct topic {topic} = {{{c_string(f"{file.service}.{snake(m.name)}")},'
                    f' {c_string(file.service)}, {c_string(m.options["subject"])},'
-                   f' {descriptor(m.full)}}};\n')
+                   f' {descriptor(m.full)}, {"true" if m.options.get("erases") else "false"}}};\n')
     if file.service_name:
         out.append(rpc_list(protos, file))
     return ''.join(out)

@@ -259,7 +259,7 @@ def root_of(path):
 def include_flags(root):
     folders = [root / 'services/common']
     folders += sorted(p for p in (root / 'services').iterdir() if p.is_dir() and p.name != 'common')
-    folders += [root / 'gateway', Path('/usr/include')]
+    folders += [root / 'gateway', root / 'kit', Path('/usr/include')]
     return [f'-I{p}' for p in folders if p.exists()]
 
 

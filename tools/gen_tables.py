@@ -1,6 +1,7 @@
-"""All protos and schemas → tables.c: rpc lists, topics, message rules, migrations."""
+"""All protos and schemas → tables.c: rpc lists, topics, message rules, migrations; and services.gen.h."""
 import re
 
+from gen_api import reason_name
 from gen_common import c_lines, c_string, c_text, pb_symbol, snake
 from gen_sql import lint_schema
 
@@ -15,9 +16,16 @@ def tables_c(protos):
     out = ['/* GENERATED from all protos and schemas by tools/gen_tables.py.  Do not edit. */\n',
            '#include "kit/kit.h"\n#include "kit/rules.h"\n\n']
     out += [f'#include "{f.name}.pb-c.h"\n' for f in files]
-    out += ['\n', *rpc_lists(files), '\n', *topics(files), '\n', *message_rules(files), '\n',
+    out += ['\n', *rpc_lists(files), '\n', *reasons(files), '\n', *topics(files), '\n', *message_rules(files), '\n',
             migration_table(migrations)]
     return ''.join(out)
+
+
+def services_h(protos):
+    protos.problems.check()
+    return ('/* GENERATED from all protos by tools/gen_tables.py.  Do not edit. */\n#pragma once\n'
+            '#include "kit/kit.h"\n\n' +
+            ''.join(f'extern const struct service {f.service}_service;\n' for f in protos.asked if f.service_name))
 
 
 def rpc_lists(files):
@@ -25,6 +33,14 @@ def rpc_lists(files):
     yield from (f'extern const struct rpc_list {s}_rpcs;\n' for s in services)
     yield 'const struct rpc_list *const souk_rpc_lists[] = {\n'
     yield from (f'    &{s}_rpcs,\n' for s in services)
+    yield '    NULL,\n};\n'
+
+
+def reasons(files):
+    names = [reason_name(f, v) for f in files for v in f.reasons]
+    yield from (f'extern const struct reason {name};\n' for name in names)
+    yield 'const struct reason *const souk_reasons[] = {\n'
+    yield from (f'    &{name},\n' for name in names)
     yield '    NULL,\n};\n'
 
 

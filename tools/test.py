@@ -6,27 +6,51 @@
 Every test program, whether in C (`*_test.c`) or in Python (`test/scenarios/*_test.py`), ends with a line
 "N passed, N failed"; what it says beyond that is shown when something failed.  C tests run under the
 address and undefined-behaviour sanitizers; those of the layers that know threads also under the thread
-sanitizer.  What tests a store runs on SQLite and on a PostgreSQL server of ours, which is told to all C
-tests as SOUK_TEST_POSTGRES.
+sanitizer.  The store's own tests run on SQLite and once more on PostgreSQL.
 """
 import atexit
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CLOSING = re.compile(r'^(\d+) passed, (\d+) failed$', re.M)
-sys.path.insert(0, str(ROOT / 'test'))
-from postgres_server import Postgres  # noqa: E402
-
-ON_BOTH = {'store_test', 'rows_test', 'batch_test', 'migrate_test'}
 THREADED = {'fiber', 'store', 'net', 'bus', 'kit'}
+PROGRAMS = ['souk', 'test/interop_server', 'test/interop_client']     # what the scenarios run
 TIMEOUT_S = 900
+# Servers that tests share: the variable with its URL, and what starts one, in test/.
+SERVERS = {'SOUK_TEST_RABBITMQ': ('rabbitmq_server', 'RabbitMQ'),
+           'SOUK_TEST_NATS': ('nats_server', 'Nats'),
+           'SOUK_TEST_POSTGRES': ('postgres_server', 'Postgres')}
+ON_BOTH = {'store_test', 'rows_test', 'batch_test', 'migrate_test'}
+urls, urls_lock = {v: os.environ[v] for v in SERVERS if v in os.environ}, threading.Lock()
+
+
+def url_of(variable):
+    """Of a server that was started when the first test that names the variable ran, and ends with us."""
+    with urls_lock:
+        if variable not in urls:
+            module, name = SERVERS[variable]
+            sys.path.insert(0, str(ROOT / 'test'))
+            server = getattr(importlib.import_module(module), name)()
+            atexit.register(server.close)
+            urls[variable] = server.url
+        return urls[variable]
+
+
+def servers_of(name, env):
+    """The variables that the test program's source or its environment names, with their URLs."""
+    file = name.split('/')[-1].split(' ')[0]
+    sources = [p for p in ROOT.glob(f'*/**/{file}.*') if p.suffix in ('.c', '.h', '.py')]
+    text = ''.join(p.read_text() for p in sources) + env.get('SOUK_TEST_STORE', '')
+    return {variable: url_of(variable) for variable in SERVERS if variable in text}
 
 
 def build(folder, targets):
@@ -44,7 +68,7 @@ def c_tests(folder, suites):
             yield f'{folder}/{test["name"]}', test['cmd'], test['env']
             if test['name'] in ON_BOTH:
                 yield f'{folder}/{test["name"]} on PostgreSQL', test['cmd'], \
-                    {**test['env'], 'SOUK_TEST_STORE': 'postgres'}
+                    {**test['env'], 'SOUK_TEST_STORE': 'SOUK_TEST_POSTGRES'}
 
 
 def jobs(everything):
@@ -52,7 +76,7 @@ def jobs(everything):
     asan, tsan = list(c_tests('build-asan', None)), list(c_tests('build-tsan', THREADED))
     for folder, tests in (('build-asan', asan), ('build-tsan', tsan)):
         targets = [os.path.relpath(cmd[0], ROOT / folder) for _, cmd, _ in tests]
-        build(folder, targets + (['souk'] if folder == 'build-asan' else []))
+        build(folder, targets + (PROGRAMS if folder == 'build-asan' else []))
     env = {'SOUK_BINARY': str(ROOT / 'build-asan/souk')}
     yield 'generators', [str(ROOT / 'tools/test_generators.py')], {}
     yield 'goldens', [str(ROOT / 'tools/test_goldens.py')], {}
@@ -63,6 +87,8 @@ def jobs(everything):
     if everything:
         yield 'payments-2000', ['/usr/bin/python3', str(ROOT / 'test/scenarios/payments_test.py'), 'Faulty'], \
             {**env, 'SOUK_PAYMENTS': '2000'}
+        yield 'manifests', [str(ROOT / 'test/manifests/manifests.py')], {}
+        yield 'image', [str(ROOT / 'deploy/rootfs.py'), str(ROOT / 'build/souk')], {}
         yield 'faults', [str(ROOT / 'test/faults/faults.py'), '--kills', '50'], {}
 
 
@@ -73,11 +99,14 @@ def run(job):
                'UBSAN_OPTIONS': 'print_stacktrace=1:halt_on_error=1',
                'TSAN_OPTIONS': 'halt_on_error=1'}
     try:
-        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **options, **env}, timeout=TIMEOUT_S,
+        env = {**os.environ, **options, **env, **servers_of(name, env)}
+        done = subprocess.run(command, cwd=ROOT, env=env, timeout=TIMEOUT_S,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         output, code = done.stdout.decode(errors='replace'), done.returncode
     except subprocess.TimeoutExpired as expired:
         output, code = (expired.stdout or b'').decode(errors='replace') + '\ntimed out', -1
+    except AssertionError as said:              # a server does not start
+        output, code = str(said), -1
     closings = CLOSING.findall(output)
     passed, failed = (int(closings[-1][0]), int(closings[-1][1])) if closings else (0, 0)
     if failed == 0 and (code != 0 or not closings):
@@ -88,10 +117,6 @@ def run(job):
 def main(arguments):
     names = [a for a in arguments if not a.startswith('-')]
     wanted = [j for j in jobs('--all' in arguments) if not names or any(n in j[0] for n in names)]
-    server = Postgres() if any(j[0].startswith('build-') for j in wanted) else None
-    if server:
-        os.environ['SOUK_TEST_POSTGRES'] = server.url
-        atexit.register(server.close)
     passed = failed = 0
     with ThreadPoolExecutor(max_workers=2) as pool:
         for name, ok, bad, output, took in pool.map(run, wanted):

@@ -11,7 +11,6 @@
 #include "audit/personal.h"
 #include "bus/cloudevents.h"
 #include "kit/node.h"
-#include "users.api.h"
 
 enum { VERIFY_ROWS_MAX = 500 };
 
@@ -20,8 +19,7 @@ static enum status read_rows(struct request *rq, const ListEventsRequest *in, in
 static void add_event(struct request *rq, struct text *out, const AuditRow *row);
 static const PersonalFields *set_apart(struct arena *a, const struct event *event,
                                        ProtobufCBinaryData *ret_payload);
-static ProtobufCBinaryData whole_payload(struct arena *a, const AuditRow *row,
-                                         const ProtobufCMessageDescriptor *type);
+static bool erases(const struct event *event);
 static enum status verify_page(struct request *rq, struct arena *page, uint8_t digest[SHA256_BYTES],
                                VerifyChainResponse *out, bool *more);
 static DeadLetter *letter_of(struct arena *a, const struct dead_letter *letter);
@@ -54,8 +52,7 @@ audit_list_dead_letters(struct request *rq, const ListDeadLettersRequest *in,
 {
     size_t limit = (size_t)limit_of(in->limit), n;
     struct dead_letter *letters;
-    enum status st = bus_dead_letters(node_bus(rq->node), &rq->scope, in->starting_after, limit + 1,
-                                      &letters, &n);
+    enum status st = node_dead_letters(rq, in->starting_after, limit + 1, &letters, &n);
     if (st)
         return fail_store(rq, st);
     out->has_more = n > limit;
@@ -69,7 +66,7 @@ enum status
 audit_get_dead_letter(struct request *rq, const GetDeadLetterRequest *in, DeadLetter *out)
 {
     struct dead_letter letter;
-    enum status st = bus_dead_letter(node_bus(rq->node), &rq->scope, in->id, &letter);
+    enum status st = node_dead_letter(rq, in->id, &letter);
     if (st == NOT_FOUND)
         return fail(rq, &AUDIT_NO_SUCH_DEAD_LETTER, "there is no dead letter %s", in->id);
     if (st)
@@ -85,7 +82,7 @@ audit_redrive_dead_letter(struct request *rq, const RedriveDeadLetterRequest *in
     enum status st = audit_get_dead_letter(rq, &(const GetDeadLetterRequest){.id = in->id}, out);
     if (st)
         return st;
-    st = bus_redrive(node_bus(rq->node), &rq->scope, in->id);
+    st = node_redrive(rq, in->id);
     if (st == NOT_FOUND)
         return fail(rq, &AUDIT_NO_SUCH_DEAD_LETTER, "there is no dead letter %s", in->id);
     if (st)
@@ -127,6 +124,17 @@ audit_get_head(struct request *rq, const GetHeadRequest *in, GetHeadResponse *ou
     return st == NOT_FOUND ? OK : fail_store(rq, st);
 }
 
+static void
+add_replayed(void *out, const char *service, const struct replayed *replayed)
+{
+    ReplayProjectionsResponse *told = out;
+    ReplayedService *one = told->services[told->n_services++];
+    one->service = service;
+    one->events = replayed->events;
+    one->bytes = (int64_t)replayed->bytes;
+    one->equal = replayed->equal;
+}
+
 enum status
 audit_replay_projections(struct request *rq, const ReplayProjectionsRequest *in,
                          ReplayProjectionsResponse *out)
@@ -137,21 +145,9 @@ audit_replay_projections(struct request *rq, const ReplayProjectionsRequest *in,
     while (services[n])
         n++;
     out->services = arena_alloc(rq->arena, n * sizeof *out->services);
-    for (size_t i = 0; i < n; i++) {
-        if (!services[i]->projections)
-            continue;
-        struct replayed replayed;
-        enum status st = node_replay(rq, services[i], &replayed);
-        if (st)
-            return st;
-        ReplayedService *told = new_replayed_service(rq->arena);
-        told->service = services[i]->name;
-        told->events = replayed.events;
-        told->bytes = (int64_t)replayed.bytes;
-        told->equal = replayed.equal;
-        out->services[out->n_services++] = told;
-    }
-    return OK;
+    for (size_t i = 0; i < n; i++)
+        out->services[i] = new_replayed_service(rq->arena);
+    return node_replay_all(rq, add_replayed, out);
 }
 
 static enum status
@@ -186,8 +182,8 @@ hear(struct request *rq, struct tx *tx, const struct event *event)
                  .traceparent = row.traceparent, .payload = row.payload,
                  .personal = message_write(rq->arena, &personal->base),
                  .digest = (ProtobufCBinaryData){sizeof digest, digest});
-    if (text_equal(event->topic, person_erased.name))
-        erase_begin(rq, tx, event);
+    if (erases(event))
+        insert_erasing(tx, .position = event->position);
     return tx_status(tx);
 }
 
@@ -207,15 +203,11 @@ set_apart(struct arena *a, const struct event *event, ProtobufCBinaryData *ret_p
     return personal;
 }
 
-static ProtobufCBinaryData
-whole_payload(struct arena *a, const AuditRow *row, const ProtobufCMessageDescriptor *type)
+static bool
+erases(const struct event *event)
 {
-    ProtobufCMessage *message = type ? message_read(a, type, row->payload) : NULL;
-    const PersonalFields *personal = message_read(a, DESCRIPTOR_OF_PersonalFields, row->personal);
-    if (!message || !personal)
-        return row->payload;
-    personal_put_back(a, message, personal);
-    return message_write(a, message);
+    const struct topic *topic = topic_find(event->topic);
+    return topic && topic->erases;
 }
 
 static enum status
@@ -253,7 +245,7 @@ add_event(struct request *rq, struct text *out, const AuditRow *row)
         .correlation_id = row->correlation_id,
         .causation_id = row->causation_id,
         .traceparent = row->traceparent,
-        .data = whole_payload(rq->arena, row, type),
+        .data = personal_whole(rq->arena, row, type),
     };
     cloudevent_json(out, &event, type);
 }

@@ -39,33 +39,40 @@ ORDER BY position
 LIMIT :rows;
 
 -- list_personal(after int, upto int, rows int) -> AuditRow[]
-SELECT position, subject, personal
+SELECT position, event_id, topic, publisher, subject, type, sequence, time_us, correlation_id,
+       causation_id, traceparent, payload, personal, digest
 FROM audit_event
 WHERE position > :after AND position <= :upto AND LENGTH(personal) > 0
 ORDER BY position
 LIMIT :rows;
+
+-- find_event(position int) -> AuditRow
+SELECT position, event_id, topic, publisher, subject, type, sequence, time_us, correlation_id,
+       causation_id, traceparent, payload, personal, digest
+FROM audit_event
+WHERE position = :position;
 
 -- set_personal(position int, personal blob)
 UPDATE audit_event
 SET personal = :personal
 WHERE position = :position;
 
--- insert_erasure(user_id text, email text, upto int)
-INSERT INTO audit_erasure (user_id, email, upto, done_to)
-VALUES (:user_id, :email, :upto, 0)
+-- insert_erasing(position int)
+INSERT INTO audit_erasing (position, done_to)
+VALUES (:position, 0)
 ON CONFLICT DO NOTHING;
 
--- find_erasure() -> Erasure
-SELECT user_id, email, upto, done_to
-FROM audit_erasure
-ORDER BY user_id
+-- find_erasing() -> Erasing
+SELECT position, done_to
+FROM audit_erasing
+ORDER BY position
 LIMIT 1;
 
--- move_erasure(user_id text, done_to int)
-UPDATE audit_erasure
+-- move_erasing(position int, done_to int)
+UPDATE audit_erasing
 SET done_to = :done_to
-WHERE user_id = :user_id;
+WHERE position = :position;
 
--- delete_erasure(user_id text)
-DELETE FROM audit_erasure
-WHERE user_id = :user_id;
+-- end_erasing(position int)
+DELETE FROM audit_erasing
+WHERE position = :position;

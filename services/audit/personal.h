@@ -7,6 +7,7 @@
  */
 #pragma once
 #include "audit.api.h"
+#include "kit/kit.h"
 
 /* Packed messages, read into and written from an arena.  message_read gives NULL for what is none.
  */
@@ -18,6 +19,10 @@ ProtobufCBinaryData message_write(struct arena *a, const ProtobufCMessage *m);
 PersonalFields *personal_take(struct arena *a, ProtobufCMessage *m);
 /* Puts back into m what has not been erased. */
 void personal_put_back(struct arena *a, ProtobufCMessage *m, const PersonalFields *fields);
+
+/* The payload of row as it was published, without what has been erased. */
+ProtobufCBinaryData personal_whole(struct arena *a, const AuditRow *row,
+                                   const ProtobufCMessageDescriptor *type);
 
 void personal_erase(PersonalFields *fields);
 /* False if a value that was not erased is not the one that was taken out. */

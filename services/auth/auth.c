@@ -9,7 +9,6 @@
 
 #include "auth/checkout.h"
 #include "auth/credentials.h"
-#include "auth/key_file.h"
 #include "auth/sessions.h"
 #include "auth/state.h"
 #include "auth/throttle.h"
@@ -138,7 +137,7 @@ auth_issue_guest_token(struct request *rq, const IssueGuestTokenRequest *in,
     if (text_empty(in->order_id))
         return fail_status(rq, INVALID_ARGUMENT, "a guest's token is for an order");
     struct token_key key;
-    keyring_newest(&auth_state_of(rq)->keys, &key);
+    keyring_signer(&auth_state_of(rq)->keys, &key);
     out->token = token_sign(rq->arena, &key,
                             &(struct token_claims){
                                 .order_id = in->order_id,
@@ -165,13 +164,14 @@ make_identifier_key(struct arena *a)
     return hex_encode(a, key, sizeof key);
 }
 
-/* The job that gives an old key a successor. */
+/* The job that gives an old key a successor, and learns of those that another process made. */
 static enum status
 tend_keys(struct request *rq)
 {
     const char *why;
-    enum status st = keyring_tend(&auth_state_of(rq)->keys, rq->arena, node_data_dir(rq->node),
-                                  rq->now_us, GUEST_TOKEN_LIFE_US, &why);
+    const struct vault vault = vault_of(rq);
+    enum status st = keyring_tend(&auth_state_of(rq)->keys, rq->arena, &vault, rq->now_us,
+                                  GUEST_TOKEN_LIFE_US, &why);
     return st ? fail_status(rq, st, "%s", why) : OK;
 }
 
@@ -179,12 +179,14 @@ static enum status
 start(struct request *rq)
 {
     struct auth_state *state = auth_state_of(rq);
-    const char *dir = node_data_dir(rq->node), *secret, *why;
+    const struct vault vault = vault_of(rq);
+    const char *secret, *why;
     enum status st = tend_keys(rq);
     if (st)
         return st;
-    if (key_file_open(rq->arena, dir, "auth-identifiers.key", make_identifier_key, &secret, &why))
-        return fail_status(rq, FAILED_PRECONDITION, "%s", why);
+    st = vault_open(&vault, rq->arena, "auth-identifiers.key", make_identifier_key, &secret, &why);
+    if (st)
+        return fail_status(rq, st, "%s", why);
     sha256(secret, strlen(secret), state->identifier_key);
     return OK;
 }
@@ -331,6 +333,8 @@ session_checked(struct request *rq, const struct token_claims *claims)
     return fail_store(rq, st);
 }
 
+static const char *const everywhere[] = {"tend_keys", NULL};
+
 const struct service auth_service = {
     .name = "auth",
     .serves = &auth_server,
@@ -342,6 +346,7 @@ const struct service auth_service = {
                    {subscribe(user_disabled, credentials_on_user_disabled)},
                    {subscribe(person_erased, credentials_on_person_erased)},
                    {subscribe(session_revoked, on_session_revoked), .broadcast = true}},
-    .jobs = {{"clean", sessions_clean, 10 * MINUTE_US}, {"tend_keys", tend_keys, HOUR_US}},
+    .jobs = {{"clean", sessions_clean, 10 * MINUTE_US}, {"tend_keys", tend_keys, KEY_TEND_US}},
+    .everywhere = everywhere,
     .start = start,
 };

@@ -180,3 +180,24 @@ DELETE FROM auth_password_reset
 WHERE reset_id IN (SELECT reset_id FROM auth_password_reset
                    WHERE expires_at_us <= :now_us
                    ORDER BY expires_at_us LIMIT :rows);
+
+-- Where several processes share the store: what they sign, and digest, with.
+
+-- find_secret(name text) -> text
+SELECT content
+FROM auth_secret
+WHERE name = :name;
+
+-- insert_secret(name text, content text, now_us int)
+INSERT INTO auth_secret (name, content, made_at_us)
+VALUES (:name, :content, :now_us);
+
+-- list_secrets(rows int) -> SecretName[]
+SELECT name
+FROM auth_secret
+ORDER BY name
+LIMIT :rows;
+
+-- delete_secret(name text)
+DELETE FROM auth_secret
+WHERE name = :name;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "auth/key_file.h"
+#include "kit/key_file.h"
 #include "auth/keyring.h"
 #include "auth/password.h"
 #include "auth/token.h"
@@ -430,8 +430,8 @@ TEST(a_key_is_made_once_and_read_by_nobody_else)
 {
     struct arena *a = arena_new();
     const char *dir = test_dir(), *first, *again, *why = "";
-    check_int(key_file_open(a, dir, "k", make_text, &first, &why), OK);
-    check_int(key_file_open(a, dir, "k", make_text, &again, &why), OK);
+    check_int(key_file_open(a, arena_printf(a, "%s/keys", dir), "k", make_text, &first, &why), OK);
+    check_int(key_file_open(a, arena_printf(a, "%s/keys", dir), "k", make_text, &again, &why), OK);
     check_text(again, first);
     struct stat st;
     check(stat(arena_printf(a, "%s/keys", dir), &st) == 0 && (st.st_mode & 0777) == 0700);
@@ -439,7 +439,7 @@ TEST(a_key_is_made_once_and_read_by_nobody_else)
     check(stat(path, &st) == 0 && (st.st_mode & 0777) == 0600);
 
     check_int(chmod(path, 0640), 0);
-    check_int(key_file_open(a, dir, "k", make_text, &again, &why), FAILED_PRECONDITION);
+    check_int(key_file_open(a, arena_printf(a, "%s/keys", dir), "k", make_text, &again, &why), FAILED_PRECONDITION);
     check(strstr(why, "chmod 600") != NULL);
     arena_free(a);
 }
@@ -457,40 +457,41 @@ TEST(a_full_disk_leaves_no_half_key)
     struct arena *a = arena_new();
     const char *dir = test_dir(), *text, *why = "";
     env.file_write = full_disk;
-    check_int(key_file_open(a, dir, "k", make_text, &text, &why), FAILED_PRECONDITION);
+    check_int(key_file_open(a, arena_printf(a, "%s/keys", dir), "k", make_text, &text, &why), FAILED_PRECONDITION);
     check(strstr(why, "No space") != NULL);
     env = env_real;
     struct stat st;
     check(stat(arena_printf(a, "%s/keys/k", dir), &st) != 0);
-    check_int(key_file_open(a, dir, "k", make_text, &text, &why), OK);
+    check_int(key_file_open(a, arena_printf(a, "%s/keys", dir), "k", make_text, &text, &why), OK);
     arena_free(a);
 }
 
 TEST(an_old_key_gets_a_successor_and_verifies_until_its_tokens_have_expired)
 {
     struct arena *a = arena_new();
-    const char *dir = test_dir(), *why = "";
+    const char *why = "";
+    const struct vault vault = {.dir = test_dir()};
     struct keyring ring = {.n = 0};
     struct token_key first, newest, found;
-    check_int(keyring_tend(&ring, a, dir, now_us, 90 * DAY_US, &why), OK);
-    keyring_newest(&ring, &first);
-    check_int(keyring_tend(&ring, a, dir, now_us + KEY_AGE_MAX_US, 90 * DAY_US, &why), OK);
-    keyring_newest(&ring, &newest);
+    check_int(keyring_tend(&ring, a, &vault, now_us, 90 * DAY_US, &why), OK);
+    keyring_signer(&ring, &first);
+    check_int(keyring_tend(&ring, a, &vault, now_us + KEY_AGE_MAX_US, 90 * DAY_US, &why), OK);
+    keyring_signer(&ring, &newest);
     check_text(newest.id, first.id);
 
     int64_t later_us = now_us + KEY_AGE_MAX_US + SECOND_US;
-    check_int(keyring_tend(&ring, a, dir, later_us, 90 * DAY_US, &why), OK);
-    keyring_newest(&ring, &newest);
+    check_int(keyring_tend(&ring, a, &vault, later_us, 90 * DAY_US, &why), OK);
+    keyring_signer(&ring, &newest);
     check(strcmp(newest.id, first.id) != 0);
     check(keyring_find(&ring, first.id, &found) && keyring_find(&ring, newest.id, &found));
     check(strstr(keyring_set(&ring, a), first.id) && strstr(keyring_set(&ring, a), newest.id));
 
     struct keyring again = {.n = 0}; /* as after a restart */
-    check_int(keyring_tend(&again, a, dir, later_us + 90 * DAY_US, 90 * DAY_US, &why), OK);
+    check_int(keyring_tend(&again, a, &vault, later_us + 90 * DAY_US, 90 * DAY_US, &why), OK);
     check_int((long long)again.n, 2);
-    keyring_newest(&again, &found);
+    keyring_signer(&again, &found);
     check_text(found.id, newest.id);
-    check_int(keyring_tend(&again, a, dir, later_us + 90 * DAY_US + SECOND_US, 90 * DAY_US, &why),
+    check_int(keyring_tend(&again, a, &vault, later_us + 90 * DAY_US + SECOND_US, 90 * DAY_US, &why),
               OK);
     check(!keyring_find(&again, first.id, &found)); /* and the third signs */
     check_int((long long)again.n, 2);

@@ -1,8 +1,10 @@
 /* Logins, sessions and tokens in a whole world. */
 #include <sqlite3.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "auth.api.h"
+#include "auth/keyring.h"
 #include "auth/sessions.h"
 #include "auth/throttle.h"
 #include "base/env.h"
@@ -341,6 +343,64 @@ TEST(tokens_outlive_a_change_of_keys)
           0); /* their headers, with the key */
     check_text(verify(w, in->access_token, 0, &who), "");
     check_text(verify(w, again->access_token, 0, &who), "");
+    world_free(w);
+}
+
+/* Two processes of auth on one store, each with a ring of its own. */
+static void
+share_keys(void *arg)
+{
+    struct world *w = arg;
+    struct request rq = world_request(w, "operator");
+    for (const struct service *const *s = node_services(world_node(w)); *s; s++)
+        if (strcmp((*s)->name, "auth") == 0)
+            rq.service = *s;
+    const struct vault vault = vault_of(&rq);
+    struct keyring one = {.n = 0}, other = {.n = 0};
+    struct token_key first, mine, theirs;
+    const char *why = "";
+    int64_t now_us = env.now_us(), later_us = now_us + KEY_AGE_MAX_US + MINUTE_US;
+    check_int(keyring_tend(&one, rq.arena, &vault, now_us, DAY_US, &why), OK);
+    check_int(keyring_tend(&other, rq.arena, &vault, now_us, DAY_US, &why), OK);
+    check_int((long long)other.n, 1);
+    keyring_signer(&one, &first);
+    keyring_signer(&other, &theirs);
+    check_text(theirs.id, first.id);
+
+    /* A new key signs nothing before the other has read it. */
+    check_int(keyring_tend(&one, rq.arena, &vault, later_us, DAY_US, &why), OK);
+    keyring_signer(&one, &mine);
+    check_text(mine.id, first.id);
+    check_int(keyring_tend(&other, rq.arena, &vault, later_us + KEY_TEND_US, DAY_US, &why), OK);
+    check_int((long long)other.n, 2);
+    check_int(
+        keyring_tend(&one, rq.arena, &vault, later_us + KEY_RIPENS_US + SECOND_US, DAY_US, &why),
+        OK);
+    keyring_signer(&one, &mine);
+    check(strcmp(mine.id, first.id) != 0);
+    check(keyring_find(&other, mine.id, &theirs));
+
+    /* The first stays as long as what it signed until then. */
+    int64_t spent_us = later_us + KEY_RIPENS_US + DAY_US;
+    check_int(keyring_tend(&one, rq.arena, &vault, spent_us - MINUTE_US, DAY_US, &why), OK);
+    check(keyring_find(&one, first.id, &theirs));
+    check_int(keyring_tend(&one, rq.arena, &vault, spent_us + MINUTE_US, DAY_US, &why), OK);
+    check(!keyring_find(&one, first.id, &theirs));
+}
+
+TEST(processes_that_share_a_store_share_their_keys)
+{
+    static const char *const settings[] = {"auth_keys", "store", NULL};
+    struct world *w = world_with(settings);
+    world_staff(w, ada, "admin");
+    LoginResponse *in;
+    VerifiedToken *who;
+    check_text(login(w, ada, password, &in), "");
+    check_int(count_rows(w, "auth_secret"), 2); /* one signs, one is for digests */
+    check(access(arena_printf(world_arena(w), "%s/keys", world_dir(w)), F_OK) != 0);
+    world_restart(w);
+    check_text(verify(w, in->access_token, 0, &who), "");
+    world_run(w, "auth", share_keys, w);
     world_free(w);
 }
 

@@ -78,7 +78,8 @@ credentials_on_user_disabled(struct request *rq, struct tx *tx, const UserDisabl
 enum status
 credentials_on_person_erased(struct request *rq, struct tx *tx, const PersonErased *event)
 {
-    forget(rq, tx, event->user_id);
+    if (!text_empty(event->user_id)) /* a guest has no account */
+        forget(rq, tx, event->user_id);
     return OK;
 }
 

@@ -1,56 +1,55 @@
 #include "auth/keyring.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "auth/key_file.h"
 #include "base/text.h"
 #include "base/time.h"
 
 static const char prefix[] = "auth-es256-", suffix[] = ".json";
 
-static enum status read_ring(struct keyring *out, struct arena *a, const char *dir,
+static enum status read_ring(struct keyring *out, struct arena *a, const struct vault *vault,
                              const char **why);
-static enum status add_key(struct keyring *out, struct arena *a, const char *dir,
+static enum status add_key(struct keyring *out, struct arena *a, const struct vault *vault,
                            int64_t made_at_us, const char **why);
-static const char *file_name(struct arena *a, int64_t made_at_us);
+static int64_t ripens_us(const struct vault *vault);
+static size_t signer_of(const struct keyring *ring, const struct vault *vault, int64_t now_us);
+static const char *secret_name(struct arena *a, int64_t made_at_us);
 static int64_t made_at(const char *name);
 static int newest_first(const void *a, const void *b);
-static void drop_spent(struct keyring *ring, struct arena *a, const char *dir, int64_t now_us,
-                       int64_t token_life_us);
+static void drop_spent(struct keyring *ring, struct arena *a, const struct vault *vault,
+                       int64_t now_us, int64_t token_life_us);
 
 enum status
-keyring_tend(struct keyring *ring, struct arena *a, const char *dir, int64_t now_us,
+keyring_tend(struct keyring *ring, struct arena *a, const struct vault *vault, int64_t now_us,
              int64_t token_life_us, const char **why)
 {
     struct keyring *fresh = arena_alloc(a, sizeof *fresh);
-    enum status st = read_ring(fresh, a, dir, why);
+    enum status st = read_ring(fresh, a, vault, why);
     if (st)
         return st;
-    drop_spent(fresh, a, dir, now_us, token_life_us);
+    drop_spent(fresh, a, vault, now_us, token_life_us);
     bool aged = fresh->n == 0 || now_us - fresh->keys[0].made_at_us > KEY_AGE_MAX_US;
     if (aged && fresh->n < KEYRING_MAX) {
-        st = add_key(fresh, a, dir, now_us - now_us % SECOND_US, why);
+        st = add_key(fresh, a, vault, now_us - now_us % SECOND_US, why);
+        if (st == OK)
+            st = read_ring(fresh, a, vault, why); /* another process may have made one too */
         if (st)
             return st;
-        qsort(fresh->keys, fresh->n, sizeof fresh->keys[0], newest_first);
     }
     spin_lock(&ring->lock);
     ring->n = fresh->n;
+    ring->signer = signer_of(fresh, vault, now_us);
     memcpy(ring->keys, fresh->keys, sizeof ring->keys);
     spin_unlock(&ring->lock);
     return OK;
 }
 
 void
-keyring_newest(struct keyring *ring, struct token_key *ret)
+keyring_signer(struct keyring *ring, struct token_key *ret)
 {
     spin_lock(&ring->lock);
-    *ret = ring->keys[0].key;
+    *ret = ring->keys[ring->signer].key;
     spin_unlock(&ring->lock);
 }
 
@@ -81,43 +80,38 @@ keyring_set(struct keyring *ring, struct arena *a)
 }
 
 static enum status
-read_ring(struct keyring *out, struct arena *a, const char *dir, const char **why)
+read_ring(struct keyring *out, struct arena *a, const struct vault *vault, const char **why)
 {
-    const char *folder = arena_printf(a, "%s/keys", dir);
-    DIR *listing = opendir(folder);
-    if (!listing && errno == ENOENT)
-        return OK;
-    if (!listing) {
-        *why = arena_printf(a, "%s: cannot be read: %s", folder, strerror(errno));
-        return FAILED_PRECONDITION;
-    }
-    enum status st = OK;
-    for (const struct dirent *entry; st == OK && (entry = readdir(listing));) {
-        int64_t made_at_us = made_at(entry->d_name);
+    const char **names;
+    size_t n;
+    enum status st = vault_list(vault, a, &names, &n, why);
+    out->n = 0;
+    for (size_t i = 0; st == OK && i < n; i++) {
+        int64_t made_at_us = made_at(names[i]);
         if (made_at_us >= 0)
-            st = add_key(out, a, dir, made_at_us, why);
+            st = add_key(out, a, vault, made_at_us, why);
     }
-    closedir(listing);
     if (st == OK)
         qsort(out->keys, out->n, sizeof out->keys[0], newest_first);
     return st;
 }
 
-/* Reads the file, or makes it. */
+/* Reads the key, or makes it. */
 static enum status
-add_key(struct keyring *out, struct arena *a, const char *dir, int64_t made_at_us, const char **why)
+add_key(struct keyring *out, struct arena *a, const struct vault *vault, int64_t made_at_us,
+        const char **why)
 {
-    const char *name = file_name(a, made_at_us), *jwk;
+    const char *name = secret_name(a, made_at_us), *jwk;
     if (out->n == KEYRING_MAX) {
-        *why = arena_printf(a, "%s/keys: more than %d keys", dir, KEYRING_MAX);
+        *why = arena_printf(a, "more than %d keys %s...%s", KEYRING_MAX, prefix, suffix);
         return FAILED_PRECONDITION;
     }
-    enum status st = key_file_open(a, dir, name, token_key_make, &jwk, why);
+    enum status st = vault_open(vault, a, name, token_key_make, &jwk, why);
     if (st)
         return st;
     struct ring_key *place = &out->keys[out->n];
     if (!token_key_read(jwk, &place->key)) {
-        *why = arena_printf(a, "%s/keys/%s is no P-256 key", dir, name);
+        *why = arena_printf(a, "%s is no P-256 key", name);
         return FAILED_PRECONDITION;
     }
     place->made_at_us = made_at_us;
@@ -125,13 +119,31 @@ add_key(struct keyring *out, struct arena *a, const char *dir, int64_t made_at_u
     return OK;
 }
 
+/* A file is this process's alone. */
+static int64_t
+ripens_us(const struct vault *vault)
+{
+    return vault->dir ? 0 : KEY_RIPENS_US;
+}
+
+/* The newest that every process has read by now; where all are newer than that, the oldest, for
+ * whoever has any has that. */
+static size_t
+signer_of(const struct keyring *ring, const struct vault *vault, int64_t now_us)
+{
+    size_t i = 0;
+    while (i + 1 < ring->n && now_us - ring->keys[i].made_at_us < ripens_us(vault))
+        i++;
+    return i;
+}
+
 static const char *
-file_name(struct arena *a, int64_t made_at_us)
+secret_name(struct arena *a, int64_t made_at_us)
 {
     return arena_printf(a, "%s%lld%s", prefix, (long long)(made_at_us / SECOND_US), suffix);
 }
 
-/* When the key in a file of this name was made, or -1 if it is none. */
+/* When the key of this name was made, or -1 if it is none. */
 static int64_t
 made_at(const char *name)
 {
@@ -155,16 +167,16 @@ newest_first(const void *a, const void *b)
     return (first->made_at_us < second->made_at_us) - (first->made_at_us > second->made_at_us);
 }
 
-/* A key stops signing when its successor is made.  A file that cannot be deleted is tried again. */
+/* A key stops signing when its successor signs.  One that cannot be dropped is tried again. */
 static void
-drop_spent(struct keyring *ring, struct arena *a, const char *dir, int64_t now_us,
+drop_spent(struct keyring *ring, struct arena *a, const struct vault *vault, int64_t now_us,
            int64_t token_life_us)
 {
     for (size_t i = 1; i < ring->n; i++) {
-        if (now_us - ring->keys[i - 1].made_at_us <= token_life_us)
+        if (now_us - ring->keys[i - 1].made_at_us <= token_life_us + ripens_us(vault))
             continue;
         for (size_t j = i; j < ring->n; j++)
-            unlink(arena_printf(a, "%s/keys/%s", dir, file_name(a, ring->keys[j].made_at_us)));
+            vault_drop(vault, a, secret_name(a, ring->keys[j].made_at_us));
         ring->n = i;
     }
 }

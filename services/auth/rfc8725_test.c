@@ -157,8 +157,9 @@ set_up(void)
 
     struct keyring ring = {.n = 0};
     const char *why = "";
-    check_int(keyring_tend(&ring, s.arena, world_dir(s.w), env.now_us(), 90 * DAY_US, &why), OK);
-    keyring_newest(&ring, &s.key);
+    const struct vault vault = {.dir = world_dir(s.w)};
+    check_int(keyring_tend(&ring, s.arena, &vault, env.now_us(), 90 * DAY_US, &why), OK);
+    keyring_signer(&ring, &s.key);
     check(token_key_read(token_key_make(s.arena), &s.other));
     return s;
 }

@@ -117,7 +117,7 @@ const char *
 session_access_token(struct request *rq, const struct session *session)
 {
     struct token_key key;
-    keyring_newest(&auth_state_of(rq)->keys, &key);
+    keyring_signer(&auth_state_of(rq)->keys, &key);
     return token_sign(rq->arena, &key,
                       &(struct token_claims){
                           .user_id = session->user_id,

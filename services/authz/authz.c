@@ -321,6 +321,8 @@ tell_if_changed(struct request *rq, struct tx *tx, const char *user_id)
                                .n_permissions = n, .version = subject->version + 1);
 }
 
+static const char *const everywhere[] = {"report_denials", NULL};
+
 const struct service authz_service = {
     .name = "authz",
     .serves = &authz_server,
@@ -328,4 +330,5 @@ const struct service authz_service = {
     .subscribes = {{subscribe(user_created, on_user_created)},
                    {subscribe(user_authenticated, on_user_authenticated)}},
     .jobs = {{"report_denials", report_denials, MINUTE_US}},
+    .everywhere = everywhere,
 };

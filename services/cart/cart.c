@@ -7,6 +7,9 @@
 #include "cart/carts.h"
 #include "catalog.api.h"
 #include "orders.api.h"
+#include "users.api.h"
+
+enum { OPEN_MAX = 1000 }; /* carts of one person; more expire by themselves */
 
 static enum status open_for_change(struct request *rq, struct tx *tx, const char *id,
                                    const char *sku, int64_t expected_version, struct cart *ret,
@@ -258,6 +261,20 @@ on_auth_checkout_failed(struct request *rq, struct tx *tx, const AuthCheckoutFai
     return OK;
 }
 
+/* What he put into his carts is gone; one that was ordered is the order's, and says nothing of him. */
+static enum status
+on_person_erased(struct request *rq, struct tx *tx, const PersonErased *event)
+{
+    if (text_empty(event->user_id))
+        return OK;
+    CartRow **open = NULL;
+    size_t n = 0;
+    list_open_of(tx, &open, &n, .user_id = event->user_id, .limit = OPEN_MAX);
+    for (size_t i = 0; i < n; i++)
+        cart_end(rq, tx, open[i]);
+    return tx_status(tx);
+}
+
 const struct service cart_service = {
     .name = "cart",
     .serves = &cart_server,
@@ -266,6 +283,7 @@ const struct service cart_service = {
     .subscribes = {{subscribe(product_added_to_cart, on_product_added_to_cart)},
                    {subscribe(order_created, on_order_created)},
                    {subscribe(checkout_failed, on_checkout_failed)},
-                   {subscribe(auth_checkout_failed, on_auth_checkout_failed)}},
+                   {subscribe(auth_checkout_failed, on_auth_checkout_failed)},
+                   {subscribe(person_erased, on_person_erased)}},
     .jobs = {{"clean_up", carts_clean_up, 2 * SECOND_US}},
 };

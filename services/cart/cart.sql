@@ -89,6 +89,13 @@ SET status = 'MERGED',
     may_be_abandoned = 0
 WHERE id = :id AND status = 'OPEN';
 
+-- list_open_of(user_id text, limit int) -> CartRow[]
+SELECT id AS "cart.id", status AS "cart.status", user_id, last_seen_us
+FROM cart_cart
+WHERE user_id = :user_id AND status = 'OPEN'
+ORDER BY id
+LIMIT :limit;
+
 -- Commands.
 
 -- add_command(id text, cart_id text, sku text, quantity int, code text, told int, at_us int) -> count

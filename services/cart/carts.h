@@ -76,3 +76,5 @@ enum status command_apply(struct request *rq, struct tx *tx, const struct comman
 /* ---- the clean-up (idle.c) ---- */
 
 enum status carts_clean_up(struct request *rq);
+/* Takes away a cart with all that is in it, and tells it. */
+void cart_end(struct request *rq, struct tx *tx, CartRow *row);

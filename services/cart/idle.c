@@ -15,7 +15,7 @@ typedef void end_fn(struct request *rq, struct tx *tx, CartRow *row);
 
 static enum status each_idle(struct request *rq, int64_t before_us, find_fn *find, end_fn *end);
 static find_fn find_abandoned, find_expired;
-static end_fn tell_abandoned, expire;
+static end_fn tell_abandoned;
 static enum status forget(struct request *rq);
 
 enum status
@@ -25,7 +25,7 @@ carts_clean_up(struct request *rq)
     int64_t expired_us = setting_int(rq->node, "cart_expired_s") * SECOND_US;
     enum status st = each_idle(rq, rq->now_us - abandoned_us, find_abandoned, tell_abandoned);
     if (st == OK)
-        st = each_idle(rq, rq->now_us - expired_us, find_expired, expire);
+        st = each_idle(rq, rq->now_us - expired_us, find_expired, cart_end);
     return st ? st : forget(rq);
 }
 
@@ -81,8 +81,8 @@ tell_abandoned(struct request *rq, struct tx *tx, CartRow *row)
 }
 
 /* One that was ordered or merged did not expire: it is only forgotten. */
-static void
-expire(struct request *rq, struct tx *tx, CartRow *row)
+void
+cart_end(struct request *rq, struct tx *tx, CartRow *row)
 {
     const char *id = row->cart->id;
     remove_commands(tx, .cart_id = id);

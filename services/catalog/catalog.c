@@ -239,6 +239,8 @@ read_prices(struct request *rq, const PriceLinesRequest *in, PricedLine **lines,
 
 static const char *const projections[] = {"catalog_proj_stock", NULL};
 
+static const char *const everywhere[] = {"views", NULL};
+
 const struct service catalog_service = {
     .name = "catalog",
     .serves = &catalog_server,
@@ -247,5 +249,6 @@ const struct service catalog_service = {
                   &product_added_to_cart},
     .subscribes = {{subscribe(stock_updated, on_stock_updated), .projection = true}},
     .jobs = {{"views", views_tell, SECOND_US}},
+    .everywhere = everywhere,
     .projections = projections,
 };

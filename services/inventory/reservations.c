@@ -72,6 +72,8 @@ inventory_reserve(struct request *rq, const ReserveRequest *in, Reservation *out
     out->order_id = in->order_id;
     out->state = RESERVATION_STATE_HELD;
     out->expires_at_us = expires_at_us;
+    out->lines = lines;
+    out->n_lines = n_lines;
     return OK;
 }
 
@@ -254,6 +256,8 @@ tell_reservation(struct request *rq, struct tx *tx, const char *id, Reservation 
 {
     Reservation *row;
     enum status found = get_reservation(tx, &row, .reservation_id = id);
+    if (found == OK)
+        found = list_reservation_lines(tx, &row->lines, &row->n_lines, .reservation_id = id);
     enum status st = tx_commit(tx);
     if (st)
         return fail_store(rq, st);

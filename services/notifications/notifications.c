@@ -8,6 +8,7 @@
 #include "auth.api.h"
 #include "cart.api.h"
 #include "kit/node.h"
+#include "kit/trace.h"
 #include "notifications/compose.h"
 #include "notifications/mime.h"
 #include "notifications/sending.h"
@@ -136,7 +137,7 @@ write_letter(struct request *rq, struct tx *tx, const struct letter *letter)
              .message_id = arena_printf(rq->arena, "%s%s", id, strchr(from, '@')),
              .template = letter->template, .order_id = letter->order_id, .user_id = letter->user_id,
              .recipient = letter->recipient, .facts = (ProtobufCBinaryData){n, facts},
-             .now_us = rq->now_us);
+             .now_us = rq->now_us, .traceparent = trace_kept(rq));
 }
 
 /* To whom ordered.  Where OrderCreated has not been heard yet, the bus comes again. */
@@ -253,6 +254,17 @@ on_person_erased(struct request *rq, struct tx *tx, const PersonErased *event)
     return tx_status(tx);
 }
 
+/* What was told of the order after its buyer was erased goes, too. */
+static enum status
+on_order_erased(struct request *rq, struct tx *tx, const OrderErased *event)
+{
+    (void)rq;
+    erase_mails_of_order(tx, .order_id = event->order_id,
+                         .nothing = (ProtobufCBinaryData){0, (uint8_t[1]){0}});
+    erase_contact(tx, .id = event->order_id);
+    return tx_status(tx);
+}
+
 static enum status
 on_order_created(struct request *rq, struct tx *tx, const OrderCreated *event)
 {
@@ -324,11 +336,13 @@ on_order_cancelled(struct request *rq, struct tx *tx, const OrderCancelled *even
     /* A refund's own mail says all that there is to say. */
     if (text_equal(event->reason, "refunded") || text_equal(event->reason, "returned"))
         return OK;
-    return write_of_order(rq, tx,
-                          (struct letter){.template = "cancelled",
-                                          .about = event->order_id,
-                                          .order_id = event->order_id},
-                          facts);
+    /* One that lapsed may be paid after all, and end once more for another reason. */
+    return write_of_order(
+        rq, tx,
+        (struct letter){.template = "cancelled",
+                        .about = arena_printf(rq->arena, "%s:%s", event->order_id, event->reason),
+                        .order_id = event->order_id},
+        facts);
 }
 
 static const char *
@@ -396,6 +410,7 @@ const struct service notifications_service = {
                    {subscribe(staff_invited, on_staff_invited)},
                    {subscribe(password_reset_requested, on_password_reset_requested)},
                    {subscribe(person_erased, on_person_erased)},
+                   {subscribe(order_erased, on_order_erased)},
                    {subscribe(order_created, on_order_created)},
                    {subscribe(order_paid, on_order_paid)},
                    {subscribe(payment_failed, on_payment_failed)},

@@ -1,11 +1,11 @@
 -- Every statement that notifications runs.
 
 -- add_mail(id text, dedup_key text, message_id text, template text, order_id text?, user_id text?,
---     recipient text, facts blob, now_us int) -> count
+--     recipient text, facts blob, now_us int, traceparent text?) -> count
 INSERT INTO notifications_mail (id, dedup_key, message_id, template, status, order_id, user_id,
-    recipient, facts, content, reason, attempts, created_at_us, due_us, sent_at_us)
+    recipient, facts, content, reason, attempts, created_at_us, due_us, sent_at_us, traceparent)
 VALUES (:id, :dedup_key, :message_id, :template, 'queued', :order_id, :user_id, :recipient, :facts,
-    '', '', 0, :now_us, :now_us, 0)
+    '', '', 0, :now_us, :now_us, 0, :traceparent)
 ON CONFLICT (dedup_key) DO NOTHING;
 
 -- find_mail(id text) -> MailRow
@@ -32,7 +32,7 @@ LIMIT :rows;
 
 -- list_due(now_us int, rows int) -> MailRow[]
 SELECT id, message_id, template, status, order_id, user_id, recipient, facts, content, reason,
-    attempts, created_at_us, sent_at_us
+    attempts, created_at_us, sent_at_us, traceparent
 FROM notifications_mail
 WHERE status = 'queued' AND due_us <= :now_us
 ORDER BY due_us
@@ -75,6 +75,17 @@ UPDATE notifications_mail
 SET status = CASE status WHEN 'queued' THEN 'failed' ELSE status END, reason = 'erasing',
     recipient = '', facts = :nothing, content = ''
 WHERE recipient <> '' AND (user_id = :user_id OR lower(recipient) = lower(:email));
+
+-- erase_mails_of_order(order_id text, nothing blob)
+UPDATE notifications_mail
+SET status = CASE status WHEN 'queued' THEN 'failed' ELSE status END, reason = 'erasing',
+    recipient = '', facts = :nothing, content = ''
+WHERE recipient <> '' AND order_id = :order_id;
+
+-- erase_contact(id text)
+UPDATE notifications_contact
+SET email = '', name = ''
+WHERE id = :id;
 
 -- erase_contacts(user_id text, email text)
 UPDATE notifications_contact

@@ -6,6 +6,7 @@
 #include "base/time.h"
 #include "fiber/fiber.h"
 #include "notifications.api.h"
+#include "orders.api.h"
 #include "test/world.h"
 #include "users.api.h"
 
@@ -50,6 +51,57 @@ TEST(a_disk_that_fails_at_any_statement_loses_and_doubles_no_mail)
             fprintf(stderr, "with a failure at statement %d\n", k);
         world_free(w);
     }
+}
+
+struct told {
+    struct world *w;
+    const struct topic *topic;
+    const ProtobufCMessage *message;
+};
+
+static void
+tell_on_fiber(void *arg)
+{
+    const struct told *told = arg;
+    struct request rq = world_request(told->w, "");
+    for (const struct service *const *s = node_services(world_node(told->w)); *s; s++)
+        if (strcmp((*s)->name, "orders") == 0)
+            rq.service = *s;
+    struct tx *tx = tx_begin(&rq);
+    publish(&rq, tx, told->topic, told->message);
+    check_int(tx_commit(tx), OK);
+    check_int(request_settle(&rq), OK);
+}
+
+static void
+tell(struct world *w, const struct topic *topic, const ProtobufCMessage *message)
+{
+    world_run(w, "orders", tell_on_fiber, &(struct told){w, topic, message});
+}
+
+/* It lapses, is paid after all, and its goods are sold out then. */
+TEST(an_order_that_ends_twice_is_told_to_end_each_time)
+{
+    struct world *w = world_new();
+    struct arena *a = world_arena(w);
+    OrderCreated *created = new_order_created(a);
+    OrderPaid *paid = new_order_paid(a);
+    OrderCancelled *cancelled = new_order_cancelled(a);
+    created->order_id = paid->order_id = cancelled->order_id = id_make(a, "ord", 1);
+    created->customer = paid->customer = new_contact(a);
+    created->customer->email = "ada@example.org";
+    created->charged_by_rpc = true;
+    created->reservation_id = paid->reservation_id = cancelled->reservation_id = "rsv_1";
+    tell(w, &order_created, &created->base);
+    cancelled->reason = "lapsed";
+    tell(w, &order_cancelled, &cancelled->base);
+    tell(w, &order_cancelled, &cancelled->base);
+    tell(w, &order_paid, &paid->base);
+    cancelled->reason = "stock_short";
+    tell(w, &order_cancelled, &cancelled->base);
+    world_settle(w);
+    check(all_are(w, 3, "kept"));
+    world_free(w);
 }
 
 TEST(a_mail_that_cannot_be_written_as_a_file_waits)

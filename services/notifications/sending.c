@@ -14,6 +14,7 @@
 
 #include "base/env.h"
 #include "fiber/fiber.h"
+#include "kit/trace.h"
 #include "net/smtp.h"
 #include "notifications/compose.h"
 #include "notifications/mime.h"
@@ -40,11 +41,15 @@ struct parcel {
     struct composed composed;
     struct smtp_mail mail;
     const char *failure; /* why it can never be sent, or NULL */
+    struct span *span;
+    const char *traceparent; /* the span's */
 };
 
 static enum status forget(struct request *rq);
 static enum status read_due(struct request *rq, MailRow ***ret, size_t *ret_n);
 static void pack(struct request *rq, struct parcel *p);
+static void begin_spans(struct request *rq, struct parcel *parcels, size_t n);
+static void end_spans(struct request *rq, struct parcel *parcels, size_t n);
 static enum status deliver(struct request *rq, struct parcel *parcels, size_t n);
 static void offer(struct request *rq, struct parcel *parcels, size_t n);
 static void keep_all(void *arg);
@@ -82,12 +87,17 @@ send_due(struct request *rq)
         return st;
     struct parcel *parcels = arena_alloc(rq->arena, n * sizeof *parcels);
     for (size_t i = 0; i < n; i++) {
+        struct trace_visit visit = trace_enter(rq, due[i]->traceparent);
         parcels[i].row = due[i];
         pack(rq, &parcels[i]);
+        trace_leave(rq, visit);
     }
     st = request_settle(rq);
-    if (st == OK)
+    if (st == OK) {
+        begin_spans(rq, parcels, n);
         st = deliver(rq, parcels, n);
+        end_spans(rq, parcels, n);
+    }
     if (st == OK)
         st = record(rq, parcels, n);
     return st ? st : learn(rq, parcels, n);
@@ -173,6 +183,32 @@ pack(struct request *rq, struct parcel *p)
     p->mail.from = p->composed.from;
     p->mail.to = row->recipient;
     p->mail.bytes = mime_write(rq->arena, &mime, &p->mail.n);
+}
+
+/* Each in the trace of what its mail tells of. */
+static void
+begin_spans(struct request *rq, struct parcel *parcels, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct parcel *p = &parcels[i];
+        struct trace_visit visit = trace_enter(rq, p->row->traceparent);
+        if (p->mail.n)
+            p->span = span_begin(rq, SPAN_CLIENT, "send mail");
+        span_text(p->span, "souk.template", p->row->template_);
+        p->traceparent = trace_kept(rq);
+        trace_leave(rq, visit);
+    }
+}
+
+static void
+end_spans(struct request *rq, struct parcel *parcels, size_t n)
+{
+    static const enum status meaning[] = {
+        [SMTP_UNTRIED] = CANCELLED, [SMTP_SENT] = OK,          [SMTP_REFUSED] = FAILED_PRECONDITION,
+        [SMTP_LATER] = UNAVAILABLE, [SMTP_DOWN] = UNAVAILABLE,
+    };
+    for (size_t i = 0; i < n; i++)
+        span_end(parcels[i].span, rq, meaning[parcels[i].mail.outcome]);
 }
 
 struct keeping {
@@ -269,8 +305,11 @@ static enum status
 record(struct request *rq, const struct parcel *parcels, size_t n)
 {
     struct tx *tx = tx_begin(rq);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        struct trace_visit visit = trace_enter(rq, parcels[i].traceparent);
         record_one(rq, tx, &parcels[i]);
+        trace_leave(rq, visit);
+    }
     return fail_store(rq, tx_commit(tx));
 }
 

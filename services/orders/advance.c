@@ -29,10 +29,12 @@ enum step { STEP_NONE, STEP_LOAD, STEP_RECORD, STEP_PAY_NOTHING, STEP_CHARGE, ST
 static enum step next_step(const struct checkout *c);
 static enum status load(struct request *rq, struct checkout *c);
 static enum status record(struct request *rq, struct checkout *c);
+static enum status twin(struct request *rq, struct checkout *c);
 static enum status price_and_reserve(struct request *rq, const struct checkout *c,
                                      PriceLinesResponse **ret_priced, Reservation **ret);
 static enum status check_shown(struct request *rq, const PlaceOrderRequest *in,
                                const PriceLinesResponse *priced);
+static bool reserves(const Reservation *reservation, Line *const *lines, size_t n);
 static Order *make_order(struct request *rq, const struct checkout *c,
                          const PriceLinesResponse *priced, const Reservation *reservation);
 static enum status store_order(struct request *rq, const struct checkout *c, const Order *order,
@@ -104,10 +106,32 @@ record(struct request *rq, struct checkout *c)
                         "the stock of this checkout is reserved no longer: check out again");
         return st;
     }
+    if (!reserves(reservation, c->asked->lines, c->asked->n_lines))
+        return fail(rq, &ORDERS_CART_CHANGED,
+                    "what is reserved for this checkout are other lines: check out again");
     Order *order = make_order(rq, c, priced, reservation);
     st = store_order(rq, c, order, reservation->reservation_id);
-    if (st == ALREADY_EXISTS) /* a twin of this call won the race: its order is ours */
-        return order_load(rq, c->order_id, &c->order);
+    if (st == ALREADY_EXISTS)
+        return twin(rq, c);
+    if (st)
+        return fail_store(rq, st);
+    c->order = order;
+    return OK;
+}
+
+/* Whoever won the race: if it was a twin of this call, its order is ours; else another checkout has
+ * ordered the cart.  Read where it is written: it may not be on disk yet. */
+static enum status
+twin(struct request *rq, struct checkout *c)
+{
+    struct tx *tx = tx_begin(rq);
+    Order *order;
+    enum status st = find_order(tx, &order, .id = c->order_id);
+    if (st == OK)
+        st = list_lines(tx, &order->lines, &order->n_lines, .order_id = c->order_id);
+    tx_end(tx);
+    if (st == NOT_FOUND)
+        return fail(rq, &ORDERS_CART_CHANGED, "the cart has been ordered already");
     if (st)
         return fail_store(rq, st);
     c->order = order;
@@ -163,6 +187,22 @@ check_shown(struct request *rq, const PlaceOrderRequest *in, const PriceLinesRes
     return same ? OK : fail(rq, &ORDERS_CART_CHANGED, "the prices are not those that were shown");
 }
 
+/* An earlier try may have reserved what its cart showed then: no order is made of anything else, for
+ * what is reserved is what will be sold. */
+static bool
+reserves(const Reservation *reservation, Line *const *lines, size_t n)
+{
+    bool same = reservation->n_lines == n;
+    for (size_t i = 0; same && i < n; i++) {
+        const char *thing = text_empty(lines[i]->sku) ? lines[i]->ticket_type_id : lines[i]->sku;
+        same = false;
+        for (size_t j = 0; j < n && !same; j++)
+            same = text_equal(reservation->lines[j]->sku, thing) &&
+                   reservation->lines[j]->quantity == lines[i]->quantity;
+    }
+    return same;
+}
+
 /* The order as its row will be, so that the answer needs no reading. */
 static Order *
 make_order(struct request *rq, const struct checkout *c, const PriceLinesResponse *priced,
@@ -195,7 +235,8 @@ store_order(struct request *rq, const struct checkout *c, const Order *order,
 {
     const Address *to = order->shipping_address;
     struct tx *tx = tx_begin(rq);
-    add_order(tx, .id = order->id, .checkout_id = order->checkout_id, .user_id = order->user_id,
+    add_order(tx, .id = order->id, .checkout_id = order->checkout_id,
+              .cart_id = c->asked->cart_id, .user_id = order->user_id,
               .total_minor = order->total->amount, .currency = order->total->currency,
               .email = order->customer->email, .phone_number = order->customer->phone_number,
               .contact_name = order->customer->name, .ship_name = to ? to->name : "",

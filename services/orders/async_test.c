@@ -387,6 +387,47 @@ TEST(a_cart_that_has_changed_is_not_ordered)
     end();
 }
 
+/* The first is slow, its cart is let go, and its buyer presses again. */
+TEST(a_cart_is_ordered_once_in_whichever_way_it_is_checked_out)
+{
+    begin();
+    cart_is("crt_a", 2, 1, STAGE_PRICE);
+    struct pressed slow = press_cart("crt_a", 2), again = press("", "tea", 1, "approve");
+    again.in->cart_id = "crt_a";
+    Order *order = NULL;
+    check_text(stage_ask(stage, "operator", "orders", "PlaceOrder", &again.in->base, &order), "");
+    check_text(stage_ask(stage, "operator", "orders", "PlaceOrder", &again.in->base, &order), "");
+    check_text(order->id, again.order_id);
+    go_on();
+    check_text(checkout_of(slow)->code, "cart_changed");
+    check_int(failures(slow), 1);
+    struct pressed third = press("", "tea", 1, "approve");
+    third.in->cart_id = "crt_a";
+    check_text(stage_ask(stage, "operator", "orders", "PlaceOrder", &third.in->base, &order),
+               "cart_changed");
+    check_int(stage_events(stage, "orders.order_created", NULL), 1);
+    check_int(stage_events(stage, "payments.payment_processed", NULL), 1);
+    end();
+}
+
+TEST(old_snapshots_go_however_many_a_day_there_were)
+{
+    enum { CARTS = 450 };
+    begin();
+    for (int i = 0; i < CARTS; i++)
+        cart_is(arena_printf(stage->arena, "crt_%d", i), 2, 1, STAGE_PRICE);
+    stage_now += 61 * DAY_US;
+    cart_is("crt_young", 2, 1, STAGE_PRICE);
+    check_text(stage_job(stage, &orders_service, "forget_carts"), "");
+    struct pressed young = press_cart("crt_young", 2), old = press_cart("crt_449", 2);
+    go_on();
+    stage_now += 30 * SECOND_US;
+    go_on();
+    check_int(checkout_of(young)->status, CHECKOUT_STATUS_DONE);
+    check_text(checkout_of(old)->code, "no_snapshot");
+    end();
+}
+
 /* ---- trouble --------------------------------------------------------------------------------- */
 
 TEST(whatever_statement_fails_the_checkout_ends_paid_once)

@@ -8,6 +8,8 @@
  */
 #include "orders/checkouts.h"
 
+#include "kit/trace.h"
+
 enum {
     DUE_MAX = 500, /* checkouts in one run of the sweep */
     FORGET_ROWS_MAX = 500,
@@ -52,7 +54,7 @@ orders_open_checkout(struct request *rq, const PlaceOrderRequest *in, Checkout *
             .ship_postal_code = to ? to->postal_code : "", .ship_country = to ? to->country : "",
             .payment_method_id = in->payment_method_id, .cart_id = in->cart_id,
             .cart_version = in->cart_version, .created_at_us = rq->now_us,
-            .due_us = rq->now_us + checkout_life_us) == 1)
+            .due_us = rq->now_us + checkout_life_us, .traceparent = trace_kept(rq)) == 1)
         for (size_t i = 0; i < in->n_lines; i++)
             add_checkout_line(tx, .checkout_id = in->checkout_id, .line_no = (int64_t)i + 1,
                               .sku = in->lines[i]->sku,
@@ -159,6 +161,15 @@ checkout_go_on(struct request *rq, const char *id)
     return row && st && is_final(rq, row, st) ? give_up(rq, row, st) : st;
 }
 
+bool
+checkout_soon(struct request *rq, const CheckoutRow *row)
+{
+    struct trace_visit visit = trace_enter(rq, row->traceparent);
+    bool taken = soon(rq, checkout_go_on, row->id);
+    trace_leave(rq, visit);
+    return taken;
+}
+
 /* *ret stays NULL where there is nothing to do now. */
 static enum status
 claim(struct request *rq, const char *id, CheckoutRow **ret, PlaceOrderRequest *in)
@@ -238,13 +249,18 @@ is_final(const struct request *rq, const CheckoutRow *row, enum status st)
 static enum status
 give_up(struct request *rq, const CheckoutRow *row, enum status st)
 {
-    const char *code = code_of(rq, st);
     struct tx *tx = tx_begin(rq);
-    if (refuse(rq, tx, row->id, code, rq->message) == 1)
-        publish_checkout_failed(rq, tx, .checkout_id = row->id, .code = code,
-                                .reason = rq->message);
+    checkout_end(rq, tx, row->id, code_of(rq, st), rq->message);
     fail_clear(rq);
     return fail_store(rq, tx_commit(tx));
+}
+
+void
+checkout_end(struct request *rq, struct tx *tx, const char *id, const char *code,
+             const char *reason)
+{
+    if (refuse(rq, tx, id, code, reason) == 1)
+        publish_checkout_failed(rq, tx, .checkout_id = id, .code = code, .reason = reason);
 }
 
 enum status
@@ -283,7 +299,7 @@ checkouts_sweep(struct request *rq)
         return fail_store(rq, st);
     int64_t failed = 0;
     for (size_t i = 0; i < n; i++) {
-        if (soon(rq, checkout_go_on, due[i]->id) || checkout_go_on(rq, due[i]->id) == OK)
+        if (checkout_soon(rq, due[i]) || checkout_go_on(rq, due[i]->id) == OK)
             continue;
         fail_clear(rq);
         failed++;

@@ -14,12 +14,18 @@ enum status order_request_checked(struct request *rq, const PlaceOrderRequest *i
  */
 enum status checkout_refused(struct request *rq, const char *checkout_id, enum status st);
 
+/* Ends a checkout that has no order yet, and tells it, if it has not ended before. */
+void checkout_end(struct request *rq, struct tx *tx, const char *id, const char *code,
+                  const char *reason);
+
 user_authenticated_handler checkouts_on_user_authenticated;
 auth_checkout_failed_handler checkouts_on_auth_checkout_failed;
 cart_updated_handler checkouts_on_cart_updated;
 
 /* A task: takes a checkout as far as it goes now. */
 task_fn checkout_go_on;
+/* Has it run in the trace of the request that opened the checkout. */
+bool checkout_soon(struct request *rq, const CheckoutRow *row);
 
 /*
  * Puts the lines of row's cart into in, as they were shown; in the transaction that claims the

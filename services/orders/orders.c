@@ -13,6 +13,7 @@
 #include "catalog.api.h"
 #include "inventory.api.h"
 #include "orders/checkouts.h"
+#include "orders/erase.h"
 #include "shipping.api.h"
 
 enum {
@@ -387,7 +388,7 @@ const struct service orders_service = {
     .serves = &orders_server,
     .calls = {&authz_rpcs, &catalog_rpcs, &inventory_rpcs, &payments_rpcs},
     .publishes = {&order_created, &order_paid, &order_completed, &order_cancelled, &order_shipped,
-                  &checkout_failed},
+                  &order_erased, &checkout_failed},
     .subscribes = {{subscribe(payment_processed, on_payment_processed)},
                    {subscribe(payment_refunded, on_payment_refunded)},
                    {subscribe(stock_committed, on_stock_committed)},
@@ -395,8 +396,10 @@ const struct service orders_service = {
                    {subscribe(user_authenticated, checkouts_on_user_authenticated)},
                    {subscribe(auth_checkout_failed, checkouts_on_auth_checkout_failed)},
                    {subscribe(cart_updated, checkouts_on_cart_updated)},
-                   {subscribe(shipment_dispatched, on_shipment_dispatched)}},
+                   {subscribe(shipment_dispatched, on_shipment_dispatched)},
+                   {subscribe(person_erased, erase_on_person_erased)}},
     .jobs = {{"sweep", orders_sweep, SECOND_US},
+             {"erase", orders_erase, 5 * SECOND_US},
              {"checkouts", checkouts_sweep, SECOND_US},
              {"forget_checkouts", checkouts_forget, HOUR_US},
              {"forget_carts", snapshots_forget, HOUR_US}},

@@ -1,14 +1,14 @@
 -- Every statement that orders runs.
 
--- add_order(id text, checkout_id text, user_id text?, total_minor int, currency text, email text,
+-- add_order(id text, checkout_id text, cart_id text?, user_id text?, total_minor int, currency text, email text,
 --     phone_number text?, contact_name text?, ship_name text?, ship_line1 text?, ship_line2 text?,
 --     ship_city text?, ship_region text?, ship_postal_code text?, ship_country text?,
 --     payment_id text?, payment_reason text?, created_at_us int, pay_by_us int, due_us int)
-INSERT INTO orders_order (id, checkout_id, user_id, status, total_minor, currency, email,
+INSERT INTO orders_order (id, checkout_id, cart_id, user_id, status, total_minor, currency, email,
     phone_number, contact_name, ship_name, ship_line1, ship_line2, ship_city, ship_region,
     ship_postal_code, ship_country, payment_id, payment_status, payment_reason, created_at_us,
     pay_by_us, due_us, version)
-VALUES (:id, :checkout_id, :user_id, 'AWAITING_PAYMENT', :total_minor, :currency, :email,
+VALUES (:id, :checkout_id, :cart_id, :user_id, 'AWAITING_PAYMENT', :total_minor, :currency, :email,
     :phone_number, :contact_name, :ship_name, :ship_line1, :ship_line2, :ship_city, :ship_region,
     :ship_postal_code, :ship_country, :payment_id, 'pending', :payment_reason, :created_at_us,
     :pay_by_us, :due_us, 1);
@@ -124,13 +124,13 @@ LIMIT :limit;
 -- open_checkout(id text, order_id text, user_id text?, email text, phone_number text?,
 --     contact_name text?, ship_name text?, ship_line1 text?, ship_line2 text?, ship_city text?,
 --     ship_region text?, ship_postal_code text?, ship_country text?, payment_method_id text,
---     cart_id text?, cart_version int, created_at_us int, due_us int) -> count
+--     cart_id text?, cart_version int, created_at_us int, due_us int, traceparent text?) -> count
 INSERT INTO orders_checkout (id, state, user_id, email, phone_number, contact_name, ship_name,
     ship_line1, ship_line2, ship_city, ship_region, ship_postal_code, ship_country,
-    payment_method_id, cart_id, cart_version, created_at_us, due_us, version)
+    payment_method_id, cart_id, cart_version, created_at_us, due_us, traceparent, version)
 SELECT :id, 'OPENED', :user_id, :email, :phone_number, :contact_name, :ship_name, :ship_line1,
     :ship_line2, :ship_city, :ship_region, :ship_postal_code, :ship_country, :payment_method_id,
-    :cart_id, :cart_version, :created_at_us, :due_us, 1
+    :cart_id, :cart_version, :created_at_us, :due_us, :traceparent, 1
 WHERE NOT EXISTS (SELECT 1 FROM orders_order WHERE id = :order_id)
 ON CONFLICT (id) DO NOTHING;
 
@@ -182,7 +182,7 @@ DELETE FROM orders_checkout_line
 WHERE checkout_id = :checkout_id;
 
 -- list_due_checkouts(now_us int, limit int) -> CheckoutRow[]
-SELECT id, state
+SELECT id, state, traceparent
 FROM orders_checkout
 WHERE due_us <= :now_us AND state <> 'REFUSED'
 ORDER BY due_us
@@ -201,7 +201,7 @@ SET due_us = CASE WHEN state = 'ADMITTED' THEN 0 ELSE :open_until_us END
 WHERE state <> 'REFUSED';
 
 -- list_checkouts_of_cart(cart_id text, limit int) -> CheckoutRow[]
-SELECT id, state
+SELECT id, state, traceparent
 FROM orders_checkout
 WHERE cart_id = :cart_id AND state = 'ADMITTED'
 ORDER BY id
@@ -245,3 +245,62 @@ LIMIT :limit;
 -- drop_snapshot(cart_id text)
 DELETE FROM orders_cart
 WHERE cart_id = :cart_id;
+
+-- Erasing a person.
+
+-- add_erasure(id text, user_id text, email text, due_us int)
+INSERT INTO orders_erasure (id, user_id, email, due_us, done_to)
+VALUES (:id, :user_id, :email, :due_us, '')
+ON CONFLICT (id) DO NOTHING;
+
+-- find_erasure(now_us int) -> ErasureRow
+SELECT id, user_id, email, done_to
+FROM orders_erasure
+WHERE due_us <= :now_us
+ORDER BY id
+LIMIT 1;
+
+-- move_erasure(id text, done_to text)
+UPDATE orders_erasure
+SET done_to = :done_to
+WHERE id = :id;
+
+-- end_erasure(id text)
+DELETE FROM orders_erasure
+WHERE id = :id;
+
+-- find_page_end(after text, rows int) -> text
+SELECT id
+FROM orders_order
+WHERE id > :after
+ORDER BY id
+LIMIT 1 OFFSET :rows;
+
+-- Of what is erased already the e-mail is empty.
+-- mark_orders(after text, upto text, user_id text, email text) -> count
+UPDATE orders_order
+SET erase = 1
+WHERE id > :after AND id <= :upto AND email <> '' AND (user_id = :user_id OR LOWER(email) = :email);
+
+-- What is to be paid or sent yet takes its buyer's name.
+-- list_erasable(limit int) -> Order[]
+SELECT id, checkout_id
+FROM orders_order
+WHERE erase = 1 AND (status IN ('SHIPPED', 'CANCELLED', 'REFUNDED')
+    OR status = 'COMPLETED' AND ship_name IS NULL)
+ORDER BY id
+LIMIT :limit;
+
+-- erase_order(id text) -> count
+UPDATE orders_order
+SET email = '', phone_number = NULL, contact_name = NULL, ship_name = NULL, ship_line1 = NULL,
+    ship_line2 = NULL, ship_city = NULL, ship_region = NULL, ship_postal_code = NULL,
+    ship_country = NULL, cancel_note = NULL, erase = 0, version = version + 1
+WHERE id = :id AND erase = 1;
+
+-- list_checkouts_of(user_id text, email text, limit int) -> CheckoutRow[]
+SELECT id, state
+FROM orders_checkout
+WHERE state <> 'REFUSED' AND (user_id = :user_id OR LOWER(email) = :email)
+ORDER BY id
+LIMIT :limit;

@@ -280,6 +280,34 @@ TEST(what_cannot_be_sold_leaves_nothing_behind)
     end();
 }
 
+/* A crash behind the reservation; then the cart is let go, changed, and ordered by the same request. */
+TEST(a_retry_with_other_lines_sells_no_more_than_was_reserved)
+{
+    begin();
+    struct request rq = stage_request(stage, "");
+    Line *line = new_line(stage->arena);
+    line->sku = "tea";
+    line->quantity = 1;
+    ReserveRequest *in = new_reserve_request(stage->arena);
+    in->order_id = stage_order_id(stage, &rq);
+    in->reservation_id = id_derive(stage->arena, "rsv", in->order_id, NULL);
+    in->lines = &line;
+    in->n_lines = 1;
+    check_text(stage_ask(stage, "operator", "inventory", "Reserve", &in->base, NULL), "");
+
+    struct request again = stage_again(stage, &rq);
+    Order *order = NULL;
+    check_text(stage_place(stage, &again, "tea", 5, "approve", &order), "cart_changed");
+    check_int(stage_events(stage, "orders.order_created", NULL), 0);
+    check_int(stage_stock_of(stage, "tea")->reserved, 1);
+
+    again = stage_again(stage, &rq);
+    check_text(stage_place(stage, &again, "tea", 1, "approve", &order), "");
+    stage_settle(stage);
+    check_int(stage_stock_of(stage, "tea")->sold, 1);
+    end();
+}
+
 TEST(an_order_of_nothing_asks_no_provider)
 {
     begin();

@@ -1,7 +1,7 @@
 /* Carts as they were told of: what a checkout by events is made from. */
 #include "orders/checkouts.h"
 
-enum { CHECKOUTS_MAX = 20, FORGET_ROWS_MAX = 200 };
+enum { CHECKOUTS_MAX = 20, FORGET_ROWS_MAX = 200, FORGET_ROUNDS_MAX = 50 };
 
 /* An event that is later than this does not come. */
 static const int64_t snapshot_wait_us = 30 * SECOND_US;
@@ -30,7 +30,7 @@ checkouts_on_cart_updated(struct request *rq, struct tx *tx, const CartUpdated *
     size_t n = 0;
     list_checkouts_of_cart(tx, &waiting, &n, .cart_id = event->cart_id, .limit = CHECKOUTS_MAX);
     for (size_t i = 0; i < n; i++)
-        soon(rq, checkout_go_on, waiting[i]->id);
+        checkout_soon(rq, waiting[i]);
     return tx_status(tx);
 }
 
@@ -71,13 +71,20 @@ line_of(struct request *rq, const PricedLine *shown)
 enum status
 snapshots_forget(struct request *rq)
 {
-    struct tx *tx = tx_begin(rq);
-    CartSnapshot **old = NULL;
-    size_t n = 0;
-    list_old_snapshots(tx, &old, &n, .before_us = rq->now_us - kept_us, .limit = FORGET_ROWS_MAX);
-    for (size_t i = 0; i < n; i++) {
-        drop_snapshot_lines(tx, .cart_id = old[i]->cart_id);
-        drop_snapshot(tx, .cart_id = old[i]->cart_id);
+    size_t n = FORGET_ROWS_MAX;
+    for (int i = 0; i < FORGET_ROUNDS_MAX && n == FORGET_ROWS_MAX; i++) {
+        struct tx *tx = tx_begin(rq);
+        CartSnapshot **old = NULL;
+        n = 0;
+        list_old_snapshots(tx, &old, &n, .before_us = rq->now_us - kept_us,
+                           .limit = FORGET_ROWS_MAX);
+        for (size_t j = 0; j < n; j++) {
+            drop_snapshot_lines(tx, .cart_id = old[j]->cart_id);
+            drop_snapshot(tx, .cart_id = old[j]->cart_id);
+        }
+        enum status st = tx_commit(tx);
+        if (st)
+            return fail_store(rq, st);
     }
-    return fail_store(rq, tx_commit(tx));
+    return OK;
 }

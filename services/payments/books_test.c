@@ -288,6 +288,18 @@ TEST(each_day_is_compared_once_the_day_after)
     check_text(made->data[0]->date, day);
     check_int((long long)made->data[0]->n_differences, 1);
     check_text(made->data[0]->differences[0]->theirs, "captured 400 EUR");
+
+    stage_now += DAY_US;
+    check_text(stage_job(stage, &payments_service, "reconcile"), "");
+    in->limit = 1;
+    check_text(stage_ask(stage, "usr_staff", "payments", "ListReconciliations", &in->base, &made),
+               "");
+    check(made->has_more && made->n_data == 1);
+    in->starting_after = made->data[0]->date;
+    check_text(stage_ask(stage, "usr_staff", "payments", "ListReconciliations", &in->base, &made),
+               "");
+    check(!made->has_more && made->n_data == 1);
+    check_text(made->data[0]->date, day);
     end();
 }
 

@@ -210,8 +210,9 @@ SELECT date, result
 FROM payments_reconciliation
 WHERE date = :date;
 
--- list_reconciliations(limit int) -> ReconciliationRow[]
+-- list_reconciliations(before text, limit int) -> ReconciliationRow[]
 SELECT date, result
 FROM payments_reconciliation
+WHERE date < :before
 ORDER BY date DESC
 LIMIT :limit;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/env.h"
+#include "kit/trace.h"
 #include "payments/attempts.h"
 
 /* What is left to write the outcome and to answer. */
@@ -23,6 +24,7 @@ static void leave_place(struct request *rq);
 
 static const struct provider *find(struct request *rq, const char *name, void **ret_state);
 static enum status ask(struct request *rq, const char *name, struct question *q);
+static const char *outcome_word(enum outcome outcome);
 static void make_secret(struct payments_state *state);
 
 struct payments_state *
@@ -152,13 +154,31 @@ ask(struct request *rq, const char *name, struct question *q)
     const struct provider *provider = find(rq, name, &state);
     if (!provider)
         return fail(rq, &PAYMENTS_NO_SUCH_PROVIDER, "there is no provider \"%s\"", name);
+    struct span *span = span_begin(rq, SPAN_CLIENT,
+                                   q->charge   ? "provider charge"
+                                   : q->refund ? "provider refund"
+                                               : "provider resolve");
+    span_text(span, "souk.provider", provider->name);
     if (q->charge)
         provider->charge(state, rq->arena, q->charge, q->ret);
     else if (q->refund)
         provider->refund(state, rq->arena, q->refund, q->ret);
     else
         provider->resolve(state, rq->arena, q->key, q->timeout_us, q->ret);
+    span_text(span, "souk.outcome", outcome_word(q->ret->outcome));
+    span_end(span, rq, q->ret->outcome == OUTCOME_UNKNOWN ? DEADLINE_EXCEEDED : OK);
     return OK;
+}
+
+static const char *
+outcome_word(enum outcome outcome)
+{
+    static const char *const words[] = {
+        [OUTCOME_CAPTURED] = "captured", [OUTCOME_DECLINED] = "declined",
+        [OUTCOME_REFUNDED] = "refunded", [OUTCOME_UNKNOWN] = "unknown",
+        [OUTCOME_ABSENT] = "absent",
+    };
+    return words[outcome];
 }
 
 static bool

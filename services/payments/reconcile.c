@@ -15,6 +15,7 @@
 
 enum { DIFFERENCES_MAX = 1000, THEIRS_MAX = 200000, LIST_DEFAULT = 20 };
 
+static const char after_every_day[] = "z";
 static const int64_t clocks_differ_us = 5 * MINUTE_US;
 static const int64_t list_timeout_us = 8 * SECOND_US;
 /* Behind midnight: what was under way then has ended. */
@@ -234,13 +235,16 @@ payments_list_reconciliations(struct request *rq, const ListReconciliationsReque
     struct tx *tx = tx_begin_read(rq);
     ReconciliationRow **rows = NULL;
     size_t n = 0;
+    size_t limit = in->limit ? (size_t)in->limit : LIST_DEFAULT;
+    const char *before = text_empty(in->starting_after) ? after_every_day : in->starting_after;
     enum status st =
-        list_reconciliations(tx, &rows, &n, .limit = in->limit ? in->limit : LIST_DEFAULT);
+        list_reconciliations(tx, &rows, &n, .before = before, .limit = (int64_t)limit + 1);
     tx_end(tx);
     if (st)
         return fail_store(rq, st);
+    out->has_more = n > limit;
     out->data = arena_alloc(rq->arena, n * sizeof *out->data + 1);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && i < limit; i++) {
         struct faults f = faults_in(rq->arena);
         Reconciliation *made = new_reconciliation(rq->arena);
         if (json_read(&f, rows[i]->result, strlen(rows[i]->result), NULL, &made->base))

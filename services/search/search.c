@@ -24,8 +24,12 @@ search_search_products(struct request *rq, const SearchProductsRequest *in,
         return OK;
     int64_t limit = in->limit ? in->limit : PAGE_ITEMS_DEFAULT;
     struct tx *tx = tx_begin_read(rq);
-    enum status st = find_products(tx, &out->data, &out->n_data, .query = query, .limit = limit);
+    enum status st =
+        find_products(tx, &out->data, &out->n_data, .query = query, .limit = limit + 1);
     tx_end(tx);
+    out->has_more = (int64_t)out->n_data > limit;
+    if (out->has_more)
+        out->n_data = (size_t)limit;
     return fail_store(rq, st);
 }
 
@@ -122,6 +126,7 @@ const struct service search_service = {
     .name = "search",
     .serves = &search_server,
     .listens = true,
+    .full_text = true,
     .subscribes = {{subscribe(new_product_added, on_new_product_added), .projection = true},
                    {subscribe(product_updated, on_product_updated), .projection = true}},
     .projections = projections,

@@ -179,6 +179,7 @@ TEST(an_answer_has_what_a_page_shows)
         check(id_valid("prd", out->data[0]->id));
     }
     check_int((long long)ask("blue", 2)->n_data, 2);
+    check(ask("blue", 2)->has_more && !ask("blue", 0)->has_more);
     struct http_answer answer = world_http(world, "GET", "/v1/search?q=crem", NULL, NULL);
     check_int(answer.status, 200);
     check(strstr(answer.body, "\"handle\":\"cafe\"") != NULL);

@@ -11,8 +11,8 @@
 #include "shipping/methods.h"
 #include "users.api.h"
 
-/* Behind every id. */
-static const char last_shipment_id[] = "shp_~";
+/* Behind every id, however a database sorts what is neither letter nor digit. */
+static const char last_shipment_id[] = "shp_zzzzzzzzzzzzzzzzzzzzzzzzzz";
 
 static enum status no_such(struct request *rq, const char *id);
 static enum status load(struct request *rq, struct tx *tx, const char *id, Shipment **ret);
@@ -207,12 +207,22 @@ on_order_cancelled(struct request *rq, struct tx *tx, const OrderCancelled *even
 static enum status
 on_person_erased(struct request *rq, struct tx *tx, const PersonErased *event)
 {
-    (void)rq;
+    const char *email = text_lower(rq->arena, event->email);
     if (!text_empty(event->user_id))
         mark_user(tx, .user_id = event->user_id);
-    if (!text_empty(event->email))
-        mark_guest(tx, .email = event->email);
-    erase_marked(tx, .user_id = event->user_id, .email = event->email);
+    if (!text_empty(email))
+        mark_email(tx, .email = email);
+    erase_marked(tx, .user_id = event->user_id, .email = email);
+    return tx_status(tx);
+}
+
+/* Mostly the person was heard of before; not where the order was recorded meanwhile. */
+static enum status
+on_order_erased(struct request *rq, struct tx *tx, const OrderErased *event)
+{
+    (void)rq;
+    mark_order(tx, .order_id = event->order_id);
+    erase_marked(tx, .order_id = event->order_id);
     return tx_status(tx);
 }
 
@@ -229,7 +239,8 @@ prepare(struct request *rq, struct tx *tx, const struct consignment *c)
 
     const char *id = id_derive(rq->arena, "shp", c->order_id, NULL);
     if (add_shipment(tx, .id = id, .order_id = c->order_id, .user_id = c->user_id,
-                     .email = c->customer ? c->customer->email : "", .ship_name = c->to->name,
+                     .email = text_lower(rq->arena, c->customer ? c->customer->email : ""),
+                     .ship_name = c->to->name,
                      .ship_line1 = c->to->line1, .ship_line2 = c->to->line2,
                      .ship_city = c->to->city, .ship_region = c->to->region,
                      .ship_postal_code = c->to->postal_code, .ship_country = c->to->country,
@@ -276,6 +287,7 @@ const struct service shipping_service = {
     .subscribes = {{subscribe(order_created, on_order_created)},
                    {subscribe(order_paid, on_order_paid)},
                    {subscribe(order_cancelled, on_order_cancelled)},
+                   {subscribe(order_erased, on_order_erased)},
                    {subscribe(person_erased, on_person_erased)}},
     .start = start,
 };

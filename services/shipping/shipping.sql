@@ -44,16 +44,21 @@ SET status = 'DISPATCHED', carrier = :carrier, tracking = :tracking,
     dispatch_request = :request_id, dispatched_at_us = :now_us, version = version + 1
 WHERE id = :id AND status = 'RELEASED';
 
--- An account is erased with its e-mail address, a guest by that alone.
+-- A person is an account, and whoever is named by its e-mail.
 -- mark_user(user_id text)
 UPDATE shipping_shipment
 SET erase = 1
 WHERE user_id = :user_id;
 
--- mark_guest(email text)
+-- mark_email(email text)
 UPDATE shipping_shipment
 SET erase = 1
-WHERE email = :email AND user_id IS NULL;
+WHERE email = :email;
+
+-- mark_order(order_id text)
+UPDATE shipping_shipment
+SET erase = 1
+WHERE order_id = :order_id;
 
 -- What is still to be sent needs its address.
 -- erase_marked(user_id text, email text, order_id text)

@@ -63,34 +63,6 @@ users_export_me(struct request *rq, const ExportMeRequest *in, ExportedPerson *o
     return OK;
 }
 
-/* Roles go first: the last superadmin stays who he is.  A repetition mends what broke off. */
-enum status
-users_erase_me(struct request *rq, const EraseMeRequest *in, Empty *out)
-{
-    (void)in, (void)out;
-    const char *user_id = rq->caller.id;
-    enum status st = account_set_roles(rq, user_id, NULL, 0);
-    if (st)
-        return st;
-    User *user;
-    struct tx *tx = tx_begin(rq);
-    st = account_read(rq, tx, user_id, &user);
-    if (st) {
-        tx_end(tx);
-        return st;
-    }
-    const char *nobody = arena_printf(rq->arena, "%s@erased.invalid", user_id);
-    if (erase_user(tx, .user_id = user_id, .email = nobody, .now_us = rq->now_us)) {
-        delete_addresses(tx, .user_id = user_id);
-        void_invitations_by(tx, .invited_by = user_id, .now_us = rq->now_us);
-        publish_person_erased(rq, tx, .user_id = user_id, .email = user->email);
-    }
-    st = tx_commit(tx);
-    if (st)
-        return fail_store(rq, st);
-    Empty *done;
-    return call_auth_shut_account(rq, &done, .user_id = user_id, .forget = true);
-}
 
 static bool
 given(const UpdateMeRequest *in, const char *field)

@@ -105,6 +105,11 @@ UPDATE users_invitation
 SET void_at_us = :now_us
 WHERE invited_by = :invited_by AND accepted_at_us IS NULL AND void_at_us IS NULL;
 
+-- erase_invitations_of(email text, now_us int)
+UPDATE users_invitation
+SET email = '', void_at_us = COALESCE(void_at_us, :now_us)
+WHERE email = :email;
+
 -- find_invitation(invitation_id text, now_us int) -> Invitation
 SELECT invitation_id AS id, email, role, created_at_us, expires_at_us
 FROM users_invitation

@@ -4,7 +4,6 @@ import json
 import random
 import shutil
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -233,19 +232,17 @@ class Async(unittest.TestCase):
 
 # ---- both shapes ------------------------------------------------------------------------------------
 
-def rows_of(folder, order_id):
+def rows_of(souk, order_id):
     """What a sale left in the store, without ids and times."""
-    db = sqlite3.connect(f'file:{folder}/souk.db?mode=ro', uri=True)
-    db.row_factory = sqlite3.Row
-    reservations = '(SELECT reservation_id FROM inventory_reservation WHERE order_id = ?)'
+    of_order = f"order_id = '{order_id}'"
+    reservations = f'(SELECT reservation_id FROM inventory_reservation WHERE {of_order})'
     out = {}
-    for table, where in (('orders_order', 'id = ?'), ('orders_line', 'order_id = ?'),
-                         ('payments_attempt', 'order_id = ?'), ('payments_refund', 'order_id = ?'),
-                         ('inventory_reservation', 'order_id = ?'),
+    for table, where in (('orders_order', f"id = '{order_id}'"), ('orders_line', of_order),
+                         ('payments_attempt', of_order), ('payments_refund', of_order),
+                         ('inventory_reservation', of_order),
                          ('inventory_reservation_line', f'reservation_id IN {reservations}')):
-        found = db.execute(f'SELECT * FROM {table} WHERE {where} ORDER BY 1, 2', (order_id,)).fetchall()
-        out[table] = [{k: shown(k, row[k]) for k in row.keys()} for row in found]
-    db.close()
+        found = souk.rows(table.partition('_')[0], f'SELECT * FROM {table} WHERE {where} ORDER BY 1, 2')
+        out[table] = [{k: shown(k, row[k]) for k in row} for row in found]
     return out
 
 
@@ -283,11 +280,9 @@ class Shapes(unittest.TestCase):
             self.assertTrue(wait_for(lambda: self.all_settled(souk, orders)))
             souk.stop()
             for body, waited, followed_ in orders:
-                self.assertEqual(rows_of(souk.data, followed_), rows_of(souk.data, waited), body)
-            db = sqlite3.connect(f'file:{souk.data}/souk.db?mode=ro', uri=True)
+                self.assertEqual(rows_of(souk, followed_), rows_of(souk, waited), body)
             for table in ('orders_checkout', 'orders_checkout_line'):
-                self.assertEqual(db.execute(f'SELECT COUNT(*) FROM {table}').fetchone()[0], 0, table)
-            db.close()
+                self.assertEqual(souk.rows('orders', f'SELECT * FROM {table}'), [], table)
         finally:
             self.assertEqual(souk.close(), 0)
 
@@ -408,16 +403,15 @@ class Many(unittest.TestCase):
     def whole(self):
         """One order a checkout, one charge an order, no promise of stock that nobody made."""
         self.souk.stop()
-        db = sqlite3.connect(f'file:{self.souk.data}/souk.db?mode=ro', uri=True)
-        orders = dict(db.execute('SELECT id, status FROM orders_order').fetchall())
-        twice = db.execute('SELECT checkout_id FROM orders_order GROUP BY 1 HAVING COUNT(*) > 1').fetchall()
+        rows = self.souk.rows
+        orders = {row['id']: row['status'] for row in rows('orders', 'SELECT id, status FROM orders_order')}
+        twice = rows('orders', 'SELECT checkout_id FROM orders_order GROUP BY 1 HAVING COUNT(*) > 1')
         self.assertEqual(twice, [])
-        self.assertEqual(db.execute("SELECT id FROM orders_checkout WHERE state <> 'REFUSED'").fetchall(), [])
-        self.assertEqual(db.execute("SELECT on_hand + sold FROM inventory_item WHERE sku LIKE 'scarce%'")
-                         .fetchone()[0], 5)
-        db.close()
+        self.assertEqual(rows('orders', "SELECT id FROM orders_checkout WHERE state <> 'REFUSED'"), [])
+        scarce = "SELECT on_hand + sold AS n FROM inventory_item WHERE sku LIKE 'scarce%'"
+        self.assertEqual(rows('inventory', scarce)[0]['n'], 5)
         charged = Counter()
-        for line in open(f'{self.souk.data}/sandbox.ledger'):
+        for line in open(f'{self.souk.folder_of("payments")}/sandbox.ledger'):
             entry = json.loads(line)
             if (entry['kind'], entry['outcome']) == ('charge', 'captured'):
                 charged[entry['of']] += 1

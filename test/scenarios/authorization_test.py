@@ -154,6 +154,7 @@ ROWS = {
     'users_list_activity': Row(),
     'users_export_me': Row(),
     'users_erase_me': Row(lambda w, o, c: as_someone_new(w, c)),
+    'users_erase_person': Row(lambda w, o, c: ask(body={'email': f'g{next(number)}@example.org'})),
     'users_list_users': Row(),
     'users_put_user_roles': Row(lambda w, o, c: ask({'id': w.fresh('customer').id}, {'roles': ['customer']})),
     'users_disable_user': Row(lambda w, o, c: ask({'id': w.fresh('customer').id})),

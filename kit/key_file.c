@@ -1,4 +1,4 @@
-#include "auth/key_file.h"
+#include "kit/key_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,17 +16,16 @@ static bool write_whole(const char *path, const char *text);
 static bool sync_folder(const char *path);
 
 enum status
-key_file_open(struct arena *a, const char *dir, const char *name,
+key_file_open(struct arena *a, const char *folder, const char *name,
               const char *(*make)(struct arena *a), const char **ret, const char **why)
 {
-    const char *folder = arena_printf(a, "%s/keys", dir);
     const char *path = arena_printf(a, "%s/%s", folder, name);
     int fd = env.file_open(path, O_RDONLY, 0);
     if (fd < 0 && errno == ENOENT) {
         /* Complete under another name first: a half-written key would be a key lost. */
         const char *fresh = arena_printf(a, "%s.new", path);
         if ((mkdir(folder, 0700) && errno != EEXIST) || !write_whole(fresh, make(a)) ||
-            rename(fresh, path) || !sync_folder(folder) || !sync_folder(dir)) {
+            rename(fresh, path) || !sync_folder(folder) || !sync_folder(arena_printf(a, "%s/..", folder))) {
             *why = arena_printf(a, "%s: cannot be made: %s", path, strerror(errno));
             return FAILED_PRECONDITION;
         }

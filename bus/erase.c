@@ -1,0 +1,232 @@
+/*
+ * Erasing: what is personal goes from the journal, once everybody has heard it.
+ *
+ * A row has an erasing event, which says what to look for, and how far the journal has been gone
+ * through for it.  What breaks off is done again from there, and doing it twice changes nothing.
+ */
+#include "bus/bus_private.h"
+
+typedef Souk__Bus__ErasureRow ErasureRow;
+
+enum {
+    ERASE_ROWS_MAX = 128,  /* in one transaction */
+    ERASE_PAGES_MAX = 500, /* of one call */
+    ERASE_STORES_MAX = 2,
+};
+static const int64_t look_again_us = MINUTE_US;
+
+static struct statement note = {
+    .service = "bus",
+    .name = "note_erasure",
+    .sql =
+        "INSERT INTO bus_erasure (event_id, topic, subject, data, upto, done_to, due_us, left_out) "
+        "VALUES (?1, ?2, ?3, ?4, (SELECT coalesce(max(position), 0) FROM bus_event), 0, ?5, 0) "
+        "ON CONFLICT (event_id) DO NOTHING",
+    .writes = true,
+};
+static struct statement find_due = {
+    .service = "bus",
+    .name = "find_erasure",
+    .sql = "SELECT event_id, topic, subject, data, upto, done_to, left_out FROM bus_erasure "
+           "WHERE due_us <= ?1 ORDER BY upto, event_id LIMIT 1",
+};
+static struct statement move = {
+    .service = "bus",
+    .name = "move_erasure",
+    .sql = "UPDATE bus_erasure SET done_to = ?2, left_out = ?3, due_us = ?4 WHERE event_id = ?1",
+    .writes = true,
+};
+static struct statement end = {
+    .service = "bus",
+    .name = "end_erasure",
+    .sql = "DELETE FROM bus_erasure WHERE event_id = ?1",
+    .writes = true,
+};
+static struct statement rewrite = {
+    .service = "bus",
+    .name = "rewrite_event",
+    .sql = "UPDATE bus_event SET data = ?2 WHERE position = ?1",
+    .writes = true,
+};
+static struct statement count_parked_at = {
+    .service = "bus",
+    .name = "count_parked_at",
+    .sql = "SELECT count(*) FROM bus_parked WHERE position = ?1",
+};
+
+/* Going through the journal for one erasing event. */
+struct pass {
+    struct bus *bus;
+    bus_erase_fn *fn;
+    struct event erasing;
+    int64_t upto, done_to;
+    bool left_out;
+    int pages;
+};
+
+static enum status find_pass(struct bus *bus, struct arena *a, struct pass *ret);
+static bool heard_by_all(const struct bus *bus, int64_t position);
+static enum status go_through(struct pass *p);
+static enum status erase_page(struct pass *p, struct arena *a);
+static enum status say_how_far(const struct pass *p, struct arena *a);
+static enum status commit(struct tx *tx, struct tx_scope *scope);
+static void write_data(struct tx *tx, const struct event *e);
+static enum status is_parked(const struct bus *bus, struct arena *a, int64_t position, bool *ret);
+
+void
+bus_erase_note(struct tx *tx, const struct event *erasing, int64_t due_us)
+{
+    struct value in[] = {value_text(erasing->id), value_text(erasing->topic),
+                         value_text(erasing->subject), value_blob(erasing->data),
+                         value_int(due_us)};
+    sql_exec(tx, &note, in, sizeof in / sizeof in[0]);
+}
+
+enum status
+bus_erase(struct bus *bus, bus_erase_fn *fn)
+{
+    enum status st = OK;
+    bool found = true;
+    for (int pages = 0; pages < ERASE_PAGES_MAX && found && st == OK;) {
+        struct arena *a = arena_new();
+        struct pass p = {.bus = bus, .fn = fn, .pages = pages};
+        st = find_pass(bus, a, &p);
+        found = st == OK && heard_by_all(bus, p.upto);
+        if (found)
+            st = go_through(&p);
+        arena_free(a);
+        pages = p.pages + 1;
+    }
+    return st == NOT_FOUND ? OK : st;
+}
+
+static enum status
+find_pass(struct bus *bus, struct arena *a, struct pass *ret)
+{
+    struct tx_scope scope = {.arena = a};
+    struct value in[] = {value_int(env.now_us())};
+    ErasureRow *row;
+    struct tx *tx = tx_begin_read_in(bus->options.core, "bus", &scope);
+    enum status st = sql_one(tx, &find_due, in, 1, &souk__bus__erasure_row__descriptor, &row);
+    tx_end(tx);
+    if (st)
+        return st;
+    ret->erasing = (struct event){
+        .id = row->event_id, .topic = row->topic, .subject = row->subject, .data = row->data};
+    ret->upto = row->upto;
+    ret->done_to = row->done_to;
+    ret->left_out = row->left_out;
+    return OK;
+}
+
+static bool
+heard_by_all(const struct bus *bus, int64_t position)
+{
+    for (size_t i = 0; i < bus->n_followers; i++)
+        for (size_t j = 0; j < bus->followers[i]->n_sources; j++)
+            if (bus->followers[i]->sources[j]->cursor < position)
+                return false;
+    for (size_t i = 0; i < bus->n_heard; i++)
+        if (bus->heard[i]->cursor < position)
+            return false;
+    return true;
+}
+
+/* As far as the call may go; then says where it is. */
+static enum status
+go_through(struct pass *p)
+{
+    enum status st = OK;
+    struct arena *a = arena_new();
+    while (st == OK && p->done_to < p->upto && p->pages < ERASE_PAGES_MAX && !p->bus->stopping) {
+        st = erase_page(p, a);
+        arena_reset(a);
+        p->pages++;
+        fiber_yield();
+    }
+    if (st == OK)
+        st = say_how_far(p, a);
+    arena_free(a);
+    return st;
+}
+
+static enum status
+erase_page(struct pass *p, struct arena *a)
+{
+    struct tx_scope scope = {.arena = a};
+    EventRow **rows;
+    size_t n, n_found = 0;
+    struct tx *tx = tx_begin_read_in(p->bus->options.core, "bus", &scope);
+    enum status st = journal_rows(tx, p->done_to, ERASE_ROWS_MAX, &rows, &n);
+    tx_end(tx);
+    struct event *found = st ? NULL : arena_alloc(a, (n + 1) * sizeof *found);
+    for (size_t i = 0; st == OK && i < n && rows[i]->position <= p->upto; i++) {
+        struct event *e = &found[n_found];
+        event_from_row(e, rows[i]);
+        if (!p->fn(a, &p->erasing, e, &e->data))
+            continue;
+        bool parked = false;
+        st = is_parked(p->bus, a, e->position, &parked);
+        p->left_out = p->left_out || parked;
+        n_found += !parked;
+    }
+    if (st)
+        return st;
+    p->done_to = n == ERASE_ROWS_MAX ? rows[n - 1]->position : p->upto;
+    if (n_found == 0)
+        return OK;
+    tx = tx_begin_in(p->bus->options.core, "bus", &scope);
+    for (size_t i = 0; i < n_found; i++)
+        write_data(tx, &found[i]);
+    return commit(tx, &scope);
+}
+
+/* What was left out is come back to, from the beginning. */
+static enum status
+say_how_far(const struct pass *p, struct arena *a)
+{
+    struct tx_scope scope = {.arena = a};
+    bool done = p->done_to >= p->upto;
+    struct value in[] = {value_text(p->erasing.id), value_int(done ? 0 : p->done_to),
+                         value_int(!done && p->left_out),
+                         value_int(done ? env.now_us() + look_again_us : 0)};
+    struct tx *tx = tx_begin_in(p->bus->options.core, "bus", &scope);
+    if (done && !p->left_out)
+        sql_exec(tx, &end, in, 1);
+    else
+        sql_exec(tx, &move, in, 4);
+    return commit(tx, &scope);
+}
+
+static enum status
+commit(struct tx *tx, struct tx_scope *scope)
+{
+    enum status st = tx_commit(tx);
+    return st ? st : store_wait(scope);
+}
+
+static void
+write_data(struct tx *tx, const struct event *e)
+{
+    struct value in[] = {value_int(e->position), value_blob(e->data)};
+    sql_exec(tx, &rewrite, in, 2);
+}
+
+/* By anybody, in whichever store.  Only what has been heard is asked for: nothing is parked anew.
+ */
+static enum status
+is_parked(const struct bus *bus, struct arena *a, int64_t position, bool *ret)
+{
+    struct store *stores[ERASE_STORES_MAX] = {bus->options.core, bus->options.listeners};
+    struct value in[] = {value_int(position)};
+    enum status st = OK;
+    int64_t n = 0;
+    for (size_t i = 0; i < ERASE_STORES_MAX && stores[i] && st == OK && n == 0; i++) {
+        struct tx_scope scope = {.arena = a};
+        struct tx *tx = tx_begin_read_in(stores[i], "bus", &scope);
+        st = sql_int(tx, &count_parked_at, in, 1, &n);
+        tx_end(tx);
+    }
+    *ret = n > 0;
+    return st;
+}

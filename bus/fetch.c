@@ -1,0 +1,235 @@
+/*
+ * A fiber that asks one publisher's outbox and has the next page ready for its reader.
+ *
+ * Where a broker brings the events it compares instead: positions only, of what is some seconds
+ * old, against the inbox.  A page then has what is missing (and perhaps more; the inbox knows), and
+ * lets the cursor move and the inbox shrink.  Of a subscriber that has nothing yet it asks for
+ * everything.
+ */
+#include "bus/bus_private.h"
+
+enum {
+    COMPARE_EVENTS_MAX = 512,
+    BACKOFF_FIRST_US = 50000,
+    BACKOFF_MOST_US = 2000000,
+    HASTY_US = 50000, /* an answer that is empty and did not wait: its process is ending */
+};
+
+/* What the next answer is to be. */
+struct errand {
+    uint64_t generation;
+    int64_t after;
+};
+
+static bool next_errand(struct fetch *x, struct errand *ret);
+static enum status run_errand(struct fetch *x, int64_t after, struct arena *a, struct page **ret,
+                              int64_t *ret_rest_us);
+static enum status compare(struct fetch *x, int64_t after, struct arena *a, struct page **ret,
+                           int64_t *ret_rest_us);
+static enum status ask_for(struct fetch *x, const struct outbox_ask *ask, struct arena *a,
+                           struct outbox_page *ret);
+static enum status count_missing(struct fetch *x, int64_t after, const struct outbox_page *listed,
+                                 struct arena *a, int64_t *ret_first, size_t *ret_n);
+static void hand_over(struct fetch *x, const struct errand *errand, struct page *page);
+
+void
+fetch_run(void *arg)
+{
+    struct fetch *x = arg;
+    int64_t backoff_us = 0;
+    while (worker_goes_on(&x->worker)) {
+        struct errand errand;
+        if (!next_errand(x, &errand)) {
+            worker_wait(&x->worker, INT64_MAX);
+            continue;
+        }
+        struct arena *a = arena_new();
+        struct page *page = NULL;
+        int64_t rest_us = 0;
+        if (run_errand(x, errand.after, a, &page, &rest_us) == OK) {
+            backoff_us = 0;
+        } else {
+            backoff_us = backoff_us == 0 ? BACKOFF_FIRST_US : 2 * backoff_us;
+            rest_us = backoff_us = backoff_us < BACKOFF_MOST_US ? backoff_us : BACKOFF_MOST_US;
+        }
+        if (page)
+            hand_over(x, &errand, page);
+        else
+            arena_free(a);
+        if (rest_us > 0)
+            worker_rest(&x->worker, rest_us);
+    }
+    worker_end(&x->worker);
+}
+
+struct page *
+fetch_take(struct fetch *x)
+{
+    spin_lock(&x->lock);
+    struct page *page = x->ready;
+    x->ready = NULL;
+    spin_unlock(&x->lock);
+    if (page)
+        worker_wake(&x->worker);
+    return page;
+}
+
+void
+fetch_rewind(struct fetch *x, int64_t after)
+{
+    spin_lock(&x->lock);
+    struct page *page = x->ready;
+    x->ready = NULL;
+    x->on = true;
+    x->generation++;
+    x->after = after;
+    spin_unlock(&x->lock);
+    page_release(page);
+    worker_wake(&x->worker);
+}
+
+void
+fetch_rest(struct fetch *x)
+{
+    spin_lock(&x->lock);
+    struct page *page = x->ready;
+    x->ready = NULL;
+    x->on = false;
+    x->generation++;
+    spin_unlock(&x->lock);
+    page_release(page);
+}
+
+static bool
+next_errand(struct fetch *x, struct errand *ret)
+{
+    spin_lock(&x->lock);
+    bool wanted = x->on && !x->ready;
+    *ret = (struct errand){x->generation, x->after};
+    spin_unlock(&x->lock);
+    return wanted;
+}
+
+/* No page if there is nothing new; *ret_rest_us: before it is asked again. */
+static enum status
+run_errand(struct fetch *x, int64_t after, struct arena *a, struct page **ret, int64_t *ret_rest_us)
+{
+    if (x->compares)
+        return compare(x, after, a, ret, ret_rest_us);
+    int64_t start_us = env.mono_us(), poll_us = x->bus->options.poll_us;
+    struct outbox_ask ask = {
+        .after = after, .topics = x->topics, .most = PAGE_EVENTS_MAX, .wait_us = poll_us};
+    struct outbox_page got;
+    enum status st = ask_for(x, &ask, a, &got);
+    if (st)
+        return st;
+    if (got.upto > after)
+        *ret = page_new(a, after, got.upto, got.events, got.n);
+    else if (env.mono_us() - start_us < poll_us / 2)
+        *ret_rest_us = HASTY_US;
+    return OK;
+}
+
+static enum status
+compare(struct fetch *x, int64_t after, struct arena *a, struct page **ret, int64_t *ret_rest_us)
+{
+    struct outbox_ask ask = {
+        .after = after,
+        .topics = x->topics,
+        .most = COMPARE_EVENTS_MAX,
+        .positions_only = !x->far,
+        .older_than_us = x->bus->options.repair_age_us,
+    };
+    struct outbox_page got;
+    enum status st = ask_for(x, &ask, a, &got);
+    if (st)
+        return st;
+    size_t listed = got.n, n_missing;
+    int64_t missing = 0;
+    st = count_missing(x, after, &got, a, &missing, &n_missing);
+    if (st)
+        return st;
+    if (n_missing == 0) {
+        got.n = 0;
+    } else if (!x->far) {
+        ask.after = missing - 1;
+        ask.positions_only = false;
+        st = ask_for(x, &ask, a, &got);
+        if (st)
+            return st;
+    }
+    x->far = n_missing > 0 && n_missing == listed;
+    bool more = x->far || listed == COMPARE_EVENTS_MAX ||
+                (listed == 0 && got.upto - after > COMPARE_EVENTS_MAX);
+    *ret_rest_us = more ? 0 : x->bus->options.repair_us;
+    if (got.upto > after) {
+        *ret = page_new(a, after, got.upto, got.events, got.n);
+        (*ret)->settles = listed > 0;
+    }
+    return OK;
+}
+
+/* An answer may come twice, or be an older one: what is not behind the question is left out. */
+static enum status
+ask_for(struct fetch *x, const struct outbox_ask *ask, struct arena *a, struct outbox_page *ret)
+{
+    struct outbox_page got;
+    enum status st = outbox_ask(x->bus, x->publisher, ask, a, &got);
+    if (st)
+        return st;
+    int64_t last = ask->after;
+    size_t n = 0;
+    for (size_t i = 0; i < got.n; i++) {
+        if (got.events[i].position <= last)
+            continue;
+        last = got.events[i].position;
+        got.events[n++] = got.events[i];
+    }
+    if (last > got.upto && n > 0)
+        return DATA_LOSS;
+    got.n = n;
+    if (got.head > x->head)
+        x->head = got.head;
+    *ret = got;
+    return OK;
+}
+
+/* How many of what is listed the inbox has not, and the position of the first. */
+static enum status
+count_missing(struct fetch *x, int64_t after, const struct outbox_page *listed, struct arena *a,
+              int64_t *ret_first, size_t *ret_n)
+{
+    int64_t *taken;
+    size_t n_taken, n = 0, at = 0;
+    enum status st =
+        inbox_positions(x->compares, x->publisher, after, listed->upto, a, &taken, &n_taken);
+    if (st)
+        return st;
+    for (size_t i = 0; i < listed->n; i++) {
+        int64_t position = listed->events[i].position;
+        while (at < n_taken && taken[at] < position)
+            at++;
+        if (at < n_taken && taken[at] == position)
+            continue;
+        if (n++ == 0)
+            *ret_first = position;
+    }
+    *ret_n = n;
+    return OK;
+}
+
+static void
+hand_over(struct fetch *x, const struct errand *errand, struct page *page)
+{
+    spin_lock(&x->lock);
+    bool wanted = x->on && x->generation == errand->generation;
+    if (wanted) {
+        x->ready = page;
+        x->after = page->last;
+    }
+    spin_unlock(&x->lock);
+    if (wanted)
+        worker_wake(x->reader);
+    else
+        page_release(page);
+}

@@ -1,0 +1,308 @@
+#!/usr/bin/python3
+"""Traces: one checkout is one trace, told to a collector of this test's own by OTLP/HTTP."""
+import json
+import re
+import sys
+import threading
+import unittest
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from souk import Souk, free_port, main, order_body, wait_for  # noqa: E402
+
+INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5
+PARENT = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-'
+
+
+def attributes(of):
+    """A list of KeyValue as a dict; an int64 is a string in OTLP's JSON."""
+    found = {}
+    for pair in of:
+        assert set(pair) == {'key', 'value'} and len(pair['value']) == 1, pair
+        (kind, value), = pair['value'].items()
+        assert kind in ('stringValue', 'intValue') and isinstance(value, str), pair
+        assert pair['key'] not in found, of
+        found[pair['key']] = int(value) if kind == 'intValue' else value
+    return found
+
+
+def read_request(body):
+    """The spans of an ExportTraceServiceRequest; what is not OTLP fails."""
+    assert set(body) == {'resourceSpans'}, body
+    spans = []
+    for resource in body['resourceSpans']:
+        of = attributes(resource['resource']['attributes'])
+        assert of['service.namespace'] == 'souk' and of['service.version'], of
+        for scope in resource['scopeSpans']:
+            assert scope['scope']['name'] == 'souk' and scope['spans'], scope
+            for s in scope['spans']:
+                assert re.fullmatch('[0-9a-f]{32}', s['traceId']) and int(s['traceId'], 16), s
+                assert re.fullmatch('[0-9a-f]{16}', s['spanId']) and int(s['spanId'], 16), s
+                assert re.fullmatch('([0-9a-f]{16})?', s.get('parentSpanId', '')), s
+                assert s['name'] and s['kind'] in range(1, 6), s
+                for name in 'startTimeUnixNano', 'endTimeUnixNano':
+                    assert isinstance(s[name], str) and re.fullmatch('[0-9]{19}', s[name]), s
+                assert int(s['startTimeUnixNano']) <= int(s['endTimeUnixNano']), s
+                assert s['status'] in ({}, {'code': 2}), s
+                assert set(s) <= {'traceId', 'spanId', 'parentSpanId', 'flags', 'name', 'kind', 'startTimeUnixNano',
+                                  'endTimeUnixNano', 'attributes', 'status'}, s
+                spans.append({**s, 'service': of['service.name'], 'attributes': attributes(s['attributes'])})
+    return spans
+
+
+class Collector:
+    """Takes OTLP JSON; answers the first requests with what `says` lists: (status, headers)."""
+
+    def __init__(self, port=0, says=()):
+        self.spans, self.faults, self.says, self.raw = [], [], list(says), []
+        self.refused = 0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers['content-length']))
+                if outer.says:
+                    status, headers = outer.says.pop(0)
+                    outer.refused += 1
+                else:
+                    status, headers = 200, {}
+                    try:
+                        assert self.path == '/v1/traces', self.path
+                        assert self.headers['content-type'] == 'application/json'
+                        outer.spans += read_request(json.loads(body))
+                        outer.raw.append(body)
+                    except Exception as e:  # told by the test
+                        outer.faults.append(repr(e))
+                self.send_response(status)
+                for name, value in {**headers, 'content-length': '2'}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(b'{}')
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(('127.0.0.1', port), Handler)
+        self.url = f'http://127.0.0.1:{self.server.server_port}'
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={'poll_interval': 0.05})
+        self.thread.start()
+
+    def close(self):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+    def trace(self, trace_id):
+        return [s for s in list(self.spans) if s['traceId'] == trace_id]
+
+
+def trace_of(headers):
+    return headers['traceparent'].split('-')[1]
+
+
+def span_count(souk, outcome):
+    found = re.search(r'souk_spans_total\{outcome="%s"\} (\d+)' % outcome, souk.get('/metrics')[1].decode())
+    return int(found[1]) if found else None
+
+
+class Traces(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.collector = Collector()
+        cls.souk = Souk(settings={'otlp_endpoint': cls.collector.url + '/'})
+        cls.sku = cls.souk.product('lamp', 4299, 100)
+
+    @classmethod
+    def tearDownClass(cls):
+        code = cls.souk.close()
+        cls.collector.close()
+        assert code == 0
+        assert not cls.collector.faults, cls.collector.faults
+
+    def whole(self, trace_id, last):
+        """The trace's spans when those named in last have come, and a tree of them."""
+        def complete():
+            spans = self.collector.trace(trace_id)
+            ids = {s['spanId'] for s in spans}
+            named = {(s['service'], s['name']) for s in spans}
+            return last <= named and all(s.get('parentSpanId', '') in ids | {''} for s in spans) and spans
+        spans = wait_for(complete, 60)
+        if not spans:
+            spans = self.collector.trace(trace_id)
+            ids = {s['spanId'] for s in spans}
+            self.fail('missing %s; orphans %s; of %s' % (
+                last - {(s['service'], s['name']) for s in spans},
+                [s for s in spans if s.get('parentSpanId', '') not in ids | {''}],
+                sorted((s['service'], s['name']) for s in spans)))
+        self.assertEqual(len({s['spanId'] for s in spans}), len(spans))
+        roots = [s for s in spans if not s.get('parentSpanId')]
+        self.assertEqual([(s['service'], s['kind']) for s in roots], [('gateway', SERVER)], roots)
+        parent = {s['spanId']: s.get('parentSpanId') for s in spans}
+        for at in parent:
+            seen = set()
+            while at:
+                self.assertNotIn(at, seen)
+                seen.add(at)
+                at = parent[at]
+        return spans, roots[0]
+
+    HEARD = {('inventory', 'process orders.order_paid'), ('shipping', 'process orders.order_paid'),
+             ('notifications', 'process orders.order_paid'), ('analytics', 'process orders.order_paid'),
+             ('audit', 'process orders.order_paid'), ('orders', 'process payments.payment_processed'),
+             ('orders', 'process inventory.stock_committed'), ('recommendations', 'process orders.order_completed'),
+             ('notifications', 'send mail'), ('audit', 'process notifications.notification_sent'),
+             ('payments', 'provider charge')}
+
+    def test_one_checkout_is_one_trace(self):
+        status, made, headers = self.souk.post('/v1/orders', order_body(self.sku, email='grace.secret@example.org'))
+        self.assertEqual(status, 201, made)
+        spans, root = self.whole(trace_of(headers), self.HEARD | {
+            ('orders', 'souk.orders.v1.Orders/PlaceOrder'), ('catalog', 'souk.catalog.v1.Catalog/PriceLines'),
+            ('inventory', 'souk.inventory.v1.Inventory/Reserve'), ('payments', 'souk.payments.v1.Payments/Charge')})
+        self.assertTrue(headers['traceparent'].endswith('-01'))
+        self.assertEqual(root['spanId'], headers['traceparent'].split('-')[2])
+        self.assertEqual(root['name'], 'POST /v1/orders')
+        self.assertEqual(root['attributes'], {'http.request.method': 'POST', 'http.route': '/v1/orders',
+                                              'http.response.status_code': 201})
+        by_name = {(s['service'], s['name']): s for s in spans}
+        by_id = {s['spanId']: s for s in spans}
+        place = by_name['orders', 'souk.orders.v1.Orders/PlaceOrder']
+        self.assertEqual(place['kind'], INTERNAL)
+        self.assertEqual(place['attributes'], {'rpc.system': 'souk', 'rpc.service': 'souk.orders.v1.Orders',
+                                               'rpc.method': 'PlaceOrder'})
+        charge = by_name['payments', 'provider charge']
+        self.assertEqual((charge['kind'], charge['attributes']['souk.outcome']), (CLIENT, 'captured'))
+        self.assertEqual(by_id[charge['parentSpanId']]['name'], 'souk.payments.v1.Payments/Charge')
+        paid = by_name['shipping', 'process orders.order_paid']
+        self.assertEqual(paid['kind'], CONSUMER)
+        self.assertEqual(paid['attributes']['messaging.destination.name'], 'orders.order_paid')
+        self.assertTrue(paid['attributes']['messaging.message.id'].startswith('evn_'))
+        self.assertEqual(by_id[paid['parentSpanId']]['service'], 'orders')
+        mail = by_name['notifications', 'send mail']
+        self.assertEqual((mail['kind'], mail['attributes']), (CLIENT, {'souk.template': 'receipt'}))
+        self.assertEqual(by_id[mail['parentSpanId']]['name'], 'process orders.order_paid')
+        told = b''.join(self.collector.raw)
+        for secret in b'grace.secret', b'4930', b'Main Street', b'approve', made['access_token'].encode():
+            self.assertNotIn(secret, told)
+
+    def test_a_checkout_by_events_is_one_trace_too(self):
+        status, told, headers = self.souk.post('/v1/orders', order_body(self.sku), Prefer='respond-async')
+        self.assertEqual(status, 202, told)
+        spans, root = self.whole(trace_of(headers), self.HEARD | {
+            ('auth', 'process gateway.user_checkout'), ('orders', 'process auth.user_authenticated'),
+            ('orders', 'task of orders'), ('payments', 'process orders.order_created'),
+            ('payments', 'task of payments')})
+        self.assertEqual(root['attributes']['http.response.status_code'], 202)
+        by_id = {s['spanId']: s for s in spans}
+        task, = [s for s in spans if s['name'] == 'task of orders']
+        self.assertEqual(by_id[task['parentSpanId']]['name'], 'process auth.user_authenticated')
+
+    def test_a_failure_is_told(self):
+        _, told, headers = self.souk.post('/v1/orders', order_body(self.sku, 'decline'))
+        self.assertEqual(told['code'], 'payment_failed')
+        _, root = self.whole(trace_of(headers), {('notifications', 'send mail')})
+        self.assertEqual((root['status'], root['attributes']['error.type']), ({}, 'payment_failed'))
+        self.assertEqual(root['attributes']['http.response.status_code'], 402)
+
+    def test_who_asks_decides_for_its_own_trace(self):
+        self.assertEqual(self.souk.get('/v1/products', traceparent=PARENT + '00')[0], 200)
+        headers = self.souk.get('/v1/products', traceparent=PARENT + '01')[2]
+        self.assertEqual(trace_of(headers), PARENT.split('-')[1])
+        spans = wait_for(lambda: [s for s in self.collector.trace(trace_of(headers)) if s['kind'] == SERVER])
+        self.assertEqual([s['parentSpanId'] for s in spans], [PARENT.split('-')[2]])
+        headers = self.souk.get('/v1/products', traceparent=PARENT + '00')[2]
+        self.assertTrue(headers['traceparent'].endswith('-00'), headers)
+
+    def test_idle_jobs_and_pages_tell_nothing(self):
+        self.souk.get('/livez')
+        self.souk.get('/metrics')
+        trace = trace_of(self.souk.get('/v1/products')[2])
+        self.assertTrue(wait_for(lambda: self.collector.trace(trace)))
+        names = {s['name'] for s in self.collector.spans}
+        self.assertFalse(names & {'GET /livez', 'GET /metrics', 'job orders.sweep', 'job inventory.lapse',
+                                  'job payments.resolve'}, names)
+        self.assertIn('GET /v1/products', names)
+
+
+class Settings(unittest.TestCase):
+    def test_without_sampling_nothing_is_told(self):
+        collector = Collector()
+        souk = Souk(settings={'otlp_endpoint': collector.url, 'trace_sample': 0})
+        sku = souk.product('lamp', 100, 5)
+        status, _, headers = souk.post('/v1/orders', order_body(sku))
+        self.assertEqual(status, 201)
+        self.assertTrue(headers['traceparent'].endswith('-00'))
+        headers = souk.get('/v1/products', traceparent=PARENT + '01')[2]
+        self.assertTrue(wait_for(lambda: collector.trace(trace_of(headers))))
+        code, told, _ = souk.command('journal', 'tail', '-n', '100')
+        self.assertEqual(code, 0)
+        flags = {json.loads(line)['traceparent'][-2:] for line in told.splitlines()}
+        self.assertEqual(flags, {'00'})
+        self.assertEqual(souk.close(), 0)
+        collector.close()
+        self.assertEqual({s['traceId'] for s in collector.spans}, {PARENT.split('-')[1]})
+
+    def test_without_an_endpoint_there_is_no_figure(self):
+        souk = Souk()
+        self.assertIsNone(span_count(souk, 'sent'))
+        headers = souk.get('/v1/products', traceparent=PARENT + '01')[2]
+        self.assertEqual((trace_of(headers), headers['traceparent'][-2:]), (PARENT.split('-')[1], '01'))
+        self.assertEqual(souk.close(), 0)
+
+    def test_the_endpoint_comes_from_the_standard_variable_too(self):
+        collector = Collector()
+        souk = Souk(start=False)
+        souk.environment['OTEL_EXPORTER_OTLP_ENDPOINT'] = collector.url
+        _, told, _ = souk.command('check-config')
+        self.assertIn('otlp_endpoint = ' + collector.url, told)
+        souk.start()
+        trace = trace_of(souk.get('/v1/products')[2])
+        self.assertTrue(wait_for(lambda: collector.trace(trace)))
+        self.assertEqual(souk.close(), 0)
+        collector.close()
+
+    def test_a_bad_endpoint_is_told(self):
+        souk = Souk(settings={'otlp_endpoint': 'collector:4318'}, start=False)
+        code, _, error = souk.command('check-config')
+        self.assertNotEqual(code, 0)
+        self.assertIn('no http:// or https:// URL', error)
+        souk.close()
+
+
+class Trouble(unittest.TestCase):
+    def test_a_collector_that_comes_back_gets_what_waited(self):
+        port = free_port()
+        souk = Souk(settings={'otlp_endpoint': f'http://127.0.0.1:{port}'})
+        sku = souk.product('lamp', 100, 5)
+        status, made, headers = souk.post('/v1/orders', order_body(sku))
+        self.assertEqual(status, 201, made)
+        self.assertEqual(span_count(souk, 'sent'), 0)
+        collector = Collector(port, says=[(503, {'retry-after': '0'}), (429, {'retry-after': '1'})])
+        self.assertTrue(wait_for(lambda: any(s['kind'] == SERVER for s in collector.trace(trace_of(headers))), 60))
+        self.assertEqual(collector.refused, 2)
+        self.assertEqual((span_count(souk, 'dropped'), span_count(souk, 'refused')), (0, 0))
+        collector.says = [(400, {})]
+        souk.get('/v1/products')
+        self.assertTrue(wait_for(lambda: span_count(souk, 'refused') > 0))
+        self.assertEqual(souk.close(), 0)
+        collector.close()
+        self.assertEqual(collector.faults, [])
+
+    def test_a_collector_that_stays_away_costs_spans_and_nothing_else(self):
+        souk = Souk(settings={'otlp_endpoint': f'http://127.0.0.1:{free_port()}'})
+        sku = souk.product('lamp', 100, 5)
+        dropped = 0
+        for _ in range(200):
+            for _ in range(100):
+                self.assertEqual(souk.get('/v1/products?limit=1')[0], 200)
+            dropped = span_count(souk, 'dropped')
+            if dropped:
+                break
+        self.assertGreater(dropped, 0)
+        self.assertEqual(souk.post('/v1/orders', order_body(sku))[0], 201)
+        self.assertEqual(souk.close(), 0)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,173 @@
+"""The shapes that a Souk of the tests may have: SHAPE=embedded, postgres, rabbitmq or nats.
+
+In all but the first, every service is a process of its own, on PostgreSQL; they hear each other's events by
+following the outboxes (postgres), or through the broker.  The servers are private, shared by the tests of
+a program, and stopped at its end; each Souk has a database, and a virtual host or a server, of its own.
+"""
+import atexit
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SHAPE = os.environ.get('SHAPE', 'embedded')
+SHAPES = ('embedded', 'postgres', 'rabbitmq', 'nats')
+if SHAPE not in SHAPES:
+    sys.exit(f'SHAPE is one of {", ".join(SHAPES)}, not {SHAPE}')
+
+_servers = {}
+_numbers = itertools.count(1)
+
+
+def shared(kind):
+    """The one PostgreSQL or RabbitMQ of this program."""
+    if kind not in _servers:
+        if kind == 'postgres':
+            from postgres_server import Postgres as Server
+        else:
+            from rabbitmq_server import RabbitMQ as Server
+        _servers[kind] = Server()
+        atexit.register(_servers[kind].close)
+    return _servers[kind]
+
+
+def database():
+    """A new, empty database: its URL."""
+    return shared('postgres').database(f'souk{next(_numbers)}')
+
+
+class VirtualHosts:
+    """Made twenty at a time: each call of rabbitmqctl starts an Erlang machine of its own."""
+    CHUNK = 20
+
+    def __init__(self):
+        self.made = self.used = 0
+
+    def take(self):
+        server = shared('rabbitmq')
+        if self.used == self.made:
+            names = ', '.join(f'<<"t{i}">>' for i in range(self.made, self.made + self.CHUNK))
+            server.control('eval', f'[begin rabbit_vhost:add(N, <<"test">>), '
+                           f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, N, <<".*">>, <<".*">>, '
+                           f'<<".*">>, <<"test">>) end || N <- [{names}]].')
+            self.made += self.CHUNK
+        self.used += 1
+        return f'{server.url}/t{self.used - 1}'
+
+
+_hosts = VirtualHosts()
+
+
+class Broker:
+    """What carries the events of one Souk."""
+
+    def __init__(self, shape):
+        self.server = None
+        if shape == 'nats':
+            from nats_server import Nats
+            self.server = Nats()
+            self.url = self.server.url
+        else:
+            self.url = _hosts.take() if shape == 'rabbitmq' else 'outbox'
+
+    def close(self):
+        if self.server:
+            self.server.close()
+
+
+class Processes:
+    """The processes of one Souk, by name; each a Popen, or None while it is stopped."""
+
+    def __init__(self, souk, shape, free_port, instances=1):
+        self.souk, self.running, self.monitors = souk, {}, {}
+        self.broker = Broker(shape)
+        self.store = database()
+        names = subprocess.run([souk.binary, 'map', '--json'], check=True, capture_output=True, text=True).stdout
+        import json
+        self.names = [s['name'] for s in json.loads(names)['services']]
+        self.topology = f'{souk.folder}/topology.conf'
+        lines = [f'store {self.store}', f'broker {self.broker.url}']
+        for name in self.names:
+            addresses = ','.join(f'127.0.0.1:{free_port()}' for _ in range(instances))
+            lines.append(f'process {name} {name} {addresses}')
+            self.monitors[name] = free_port()
+        Path(self.topology).write_text('\n'.join(lines) + '\n')
+        self.environment = {**souk.environment, 'SOUK_TOPOLOGY': self.topology}
+
+    def begin(self, name, instance=1, flags=()):
+        log = open(f'{self.souk.folder}/log', 'ab')
+        environment = {**self.environment, 'SOUK_PROCESS': name,
+                       'SOUK_MONITOR': f'127.0.0.1:{self.monitors[name]}'}
+        self.running[name] = subprocess.Popen(
+            [self.souk.binary, 'run', '--data', self.souk.data, '--listen', f'127.0.0.1:{self.souk.port}',
+             '--instance', str(instance), *flags], env=environment, stdout=log, stderr=log)
+        log.close()
+
+    def start(self, wait_s):
+        for name in self.names:
+            if not self.running.get(name):
+                self.begin(name, flags=self.souk.flags if name == 'catalog' else ())
+        ends = time.monotonic() + wait_s
+        for name in self.names:
+            while not self.ready(name):
+                if self.running[name].poll() is not None or time.monotonic() > ends:
+                    raise AssertionError(f'{name} does not get ready:\n'
+                                         + open(f'{self.souk.folder}/log').read()[-3000:])
+                time.sleep(0.01)
+
+    def ready(self, name):
+        return self.page(name, '/readyz')[0] == 200
+
+    def page(self, name, path):
+        from http.client import HTTPConnection, HTTPException
+        port = self.souk.port if name == 'gateway' else self.monitors[name]
+        try:
+            link = HTTPConnection('127.0.0.1', port, timeout=20)
+            link.request('GET', path)
+            answer = link.getresponse()
+            return answer.status, answer.read().decode()
+        except (OSError, HTTPException):
+            return 0, ''
+
+    def kill(self, *names):
+        for name in names or self.names:
+            process = self.running.pop(name, None)
+            if process:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+
+    def stop(self, *names):
+        """SIGTERM; the gateway ends before the others are asked to.  Gives the worst exit code."""
+        if not names and 'gateway' in self.running:
+            code = self.stop('gateway')
+            return self.stop() or code
+        names = names or list(self.running)
+        for name in names:
+            process = self.running.get(name)
+            if process and process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        codes = [self.running.pop(name).wait(60) for name in names if name in self.running]
+        return next((code for code in codes if code), 0)
+
+    def close(self):
+        code = self.stop()
+        self.broker.close()
+        return code
+
+    def rows(self, service, sql):
+        """What a query gives on the service's tables, as dictionaries."""
+        import psycopg2
+        import psycopg2.extras
+        link = psycopg2.connect(self.store)
+        link.set_session(readonly=True)
+        with link, link.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
+            cursor.execute(f'SET search_path = {service}')
+            cursor.execute(sql)
+            found = [dict(row) for row in cursor]
+        link.close()
+        return found
