@@ -1,8 +1,8 @@
 /*
  * What the tests of the store share: two services' tables, their statements, and short words.
  *
- * A test program runs on SQLite, and with SOUK_TEST_STORE=SOUK_TEST_POSTGRES on the
- * server that this names: tools/test.py does both.
+ * A test program runs on SQLite, and with SOUK_TEST_STORE=postgres on the server that
+ * SOUK_TEST_POSTGRES names: tools/test.py does both.
  */
 #pragma once
 #include <libpq-fe.h>
@@ -51,8 +51,8 @@ UNUSED static struct statement count_events = {"bus", "count_events",
 UNUSED static bool
 on_postgres(void)
 {
-    const char *which = getenv("SOUK_TEST_STORE"); /* the variable that names the server */
-    return which && strcmp(which, "SOUK_TEST_POSTGRES") == 0;
+    const char *which = getenv("SOUK_TEST_STORE");
+    return which && strcmp(which, "postgres") == 0;
 }
 
 /* Where a store stands: a file in a folder of its own, or a schema. */
@@ -115,11 +115,8 @@ open_at(const struct place *p, struct arena *a)
 {
     struct store *store = NULL;
     const char *why = "";
-    const struct store_options o = {.path = p->path,
-                                    .schema = p->schema,
-                                    .number = 1,
-                                    .migrations = schema,
-                                    .n_migrations = 2};
+    const struct store_options o = {
+        .path = p->path, .schema = p->schema, .number = 1, .migrations = schema, .n_migrations = 2};
     check_int(store_open(&o, a, &store, &why), OK);
     check_text(why, "");
     return store;

@@ -49,7 +49,9 @@ def servers_of(name, env):
     """The variables that the test program's source or its environment names, with their URLs."""
     file = name.split('/')[-1].split(' ')[0]
     sources = [p for p in ROOT.glob(f'*/**/{file}.*') if p.suffix in ('.c', '.h', '.py')]
-    text = ''.join(p.read_text() for p in sources) + env.get('SOUK_TEST_STORE', '')
+    text = ''.join(p.read_text() for p in sources)
+    if env.get('SOUK_TEST_STORE') == 'postgres':
+        text += 'SOUK_TEST_POSTGRES'
     return {variable: url_of(variable) for variable in SERVERS if variable in text}
 
 
@@ -68,7 +70,7 @@ def c_tests(folder, suites):
             yield f'{folder}/{test["name"]}', test['cmd'], test['env']
             if test['name'] in ON_BOTH:
                 yield f'{folder}/{test["name"]} on PostgreSQL', test['cmd'], \
-                    {**test['env'], 'SOUK_TEST_STORE': 'SOUK_TEST_POSTGRES'}
+                    {**test['env'], 'SOUK_TEST_STORE': 'postgres'}
 
 
 def jobs(everything):
