@@ -314,8 +314,8 @@ TEST(one_leads_and_when_it_ends_another_does)
 static void
 read_slowly(void *arg)
 {
-    static struct statement slow = {
-        "shop", "slow", "SELECT COUNT(*) FROM shop_item, pg_sleep(0.01)", false, 0};
+    static struct statement slow = {"shop", "slow",
+                                    "SELECT COUNT(*) FROM shop_item, pg_sleep(0.01)", false, 0};
     struct replica *r = arg;
     struct arena *a = arena_new();
     struct tx_scope scope = {.arena = a};
@@ -335,11 +335,10 @@ TEST(readers_share_a_few_connections)
         check(sched_spawn(sched, read_slowly, &r));
     sched_free(sched);
     check_int(wrong, 0);
-    int64_t sessions = query(
-        &s.place, arena_printf(s.arena,
-                               "SELECT COUNT(*) FROM pg_stat_activity"
-                               " WHERE application_name = 'souk %s'",
-                               s.place.schema));
+    int64_t sessions = query(&s.place, arena_printf(s.arena,
+                                                    "SELECT COUNT(*) FROM pg_stat_activity"
+                                                    " WHERE application_name = 'souk %s'",
+                                                    s.place.schema));
     check(sessions > 2 && sessions <= 9); /* the writer's is among them */
     shop_close(&s);
 }
@@ -450,7 +449,8 @@ write_through(void *arg)
             item(tx, id, 1); /* fails by itself, among those who do not */
         enum status st = tx_commit(tx), settled = store_wait(&scope);
         if (st == OK && settled == OK)
-            snprintf(l->acked + (size_t)__atomic_fetch_add(&l->acks, 1, __ATOMIC_RELAXED) * ID_BYTES,
+            snprintf(l->acked +
+                         (size_t)__atomic_fetch_add(&l->acks, 1, __ATOMIC_RELAXED) * ID_BYTES,
                      ID_BYTES, "%s", id);
         else
             l->failures++;
