@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from private_server import free_port  # noqa: E402
+from private_server import Shared, free_port  # noqa: E402
 
 CONNECTIONS_MAX = 300
 WAIT_S = 60
@@ -47,7 +47,7 @@ def other_user():
     raise AssertionError('PostgreSQL cannot run as root, and there is no user postgres or nobody')
 
 
-class Postgres:
+class Postgres(Shared):
     """sync: commits wait for the disk, as they do where it matters; a test that only kills the server
     and not the machine loses nothing without."""
 
@@ -108,6 +108,10 @@ class Postgres:
         """A new, empty database: its URL."""
         self.run('createdb', '-h', self.folder, '-p', str(self.port), '-U', 'souk', name)
         return f'postgresql://souk@127.0.0.1:{self.port}/{name}'
+
+    def drop(self, name):
+        """With whoever is still connected."""
+        self.run('dropdb', '-h', self.folder, '-p', str(self.port), '-U', 'souk', '--force', '--if-exists', name)
 
     def stop(self, how=signal.SIGQUIT):
         """Immediately, unless told otherwise: as if it had crashed, with its files as they are."""

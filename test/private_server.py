@@ -1,4 +1,5 @@
 """Servers that tests have for themselves: their ports, and how a test that is not in Python drives them."""
+import json
 import random
 import signal
 import socket
@@ -23,6 +24,21 @@ def free_port():
             return port
         except OSError:
             mark.close()
+
+
+class Shared:
+    """What a server's class has so that other programs may use the one that this program runs."""
+
+    def tell(self):
+        return json.dumps({k: v for k, v in vars(self).items() if isinstance(v, (str, int, list, dict))})
+
+    @classmethod
+    def told(cls, text):
+        """The server of the program that told; it is not ours to stop."""
+        server = cls.__new__(cls)
+        server.process = server.epmd = None
+        vars(server).update(json.loads(text))
+        return server
 
 
 def make_certificate(folder):

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from private_server import free_port, make_certificate, obey  # noqa: E402
+from private_server import Shared, free_port, make_certificate, obey  # noqa: E402
 
 LIBRARY = '/usr/lib/rabbitmq/bin'
 CONFIG = '''listeners.tcp.1 = 127.0.0.1:{port}
@@ -31,7 +31,7 @@ ssl_options.keyfile = {folder}/server.key
 '''
 
 
-class RabbitMQ:
+class RabbitMQ(Shared):
     """With tls, url is of amqps, beside the port without."""
 
     def __init__(self, tls=False, start=True):
