@@ -82,9 +82,9 @@ static enum status is_parked(const struct bus *bus, struct arena *a, int64_t pos
 void
 bus_erase_note(struct tx *tx, const struct event *erasing, int64_t due_us)
 {
-    struct value in[] = {value_text(erasing->id), value_text(erasing->topic),
+    struct value in[] = {value_text(erasing->id),      value_text(erasing->topic),
                          value_text(erasing->subject), value_blob(erasing->data),
-                         value_int(env.now_us()),    value_int(due_us)};
+                         value_int(env.now_us()),      value_int(due_us)};
     sql_exec(tx, &note, in, sizeof in / sizeof in[0]);
 }
 
@@ -126,7 +126,8 @@ find_pass(struct pass *p, struct arena *a)
     return OK;
 }
 
-/* Of those that follow this store's bus_event here.  Of several replicas the one that leads knows. */
+/* Of those that follow this store's bus_event here.  Of several replicas the one that leads knows.
+ */
 static bool
 heard_by_all(struct bus *bus, const struct store *store, int64_t position)
 {
