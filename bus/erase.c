@@ -126,11 +126,12 @@ find_pass(struct pass *p, struct arena *a)
     return OK;
 }
 
-/* Of those that follow this store's bus_event here.  Of several replicas the one that leads knows.
- */
+/* All who follow this store's bus_event here; of several replicas, the one that leads knows. */
 static bool
 heard_by_all(struct bus *bus, const struct store *store, int64_t position)
 {
+    if (!bus->started)
+        return false;
     for (size_t i = 0; i < bus->n_followers; i++) {
         const struct follower *f = bus->followers[i];
         for (size_t j = 0; j < f->n_sources && (!bus->spread || f->lead.leads); j++)
