@@ -9,7 +9,7 @@
 #include "kit/tracer.h"
 #include "net/net.h"
 
-enum { ROUTES_MAX = 256, CODES_MAX = 16, BUCKETS = 9, COUNTERS_MAX = 512, LAGS_MAX = 64 };
+enum { ROUTES_MAX = 256, CODES_MAX = 16, BUCKETS = 9, COUNTERS_MAX = 512, LAGS_MAX = 256 };
 
 static const int64_t bucket_us[BUCKETS] = {500, 1000, 5000, 10000, 50000, 100000, 500000, 1000000,
                                            10000000};
