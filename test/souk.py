@@ -115,6 +115,16 @@ class Souk:
             return ''.join(self.many.page(name, '/metrics')[1] for name in self.many.names)
         return self.get('/metrics')[1].decode()
 
+    def level(self):
+        """Waits until no subscriber is behind.  Of another process's outbox each knows only what it was told, so
+        that in many processes a moment is left to be told."""
+        def behind():
+            return any(line.startswith('souk_bus_behind{') and not line.endswith(' 0')
+                       for line in self.metrics().splitlines())
+        for _ in range(2):
+            time.sleep(0.3 if self.many else 0.03)
+            assert wait_for(lambda: not behind(), 60), 'a subscriber stays behind'
+
     def request(self, method, path, body=None, headers=None, connection=None):
         """Gives (status, decoded JSON or text, headers)."""
         link = connection or HTTPConnection('127.0.0.1', self.port, timeout=60)
