@@ -926,10 +926,11 @@ change_leaders(bool broker, bool shared)
     struct system s;
     system_open(&s, broker);
     s.shared = shared;
+    leading[0] = &s.processes[0];
+    leading[1] = &s.processes[1];
     for (size_t i = 0; i < 2; i++) {
         struct process *p = &s.processes[i];
         stop_bus(p, &p->bus);
-        leading[i] = p;
         p->leads = i == 0;
         p->twin_leads = i == 1;
         p->bus = start_bus(p, leads);
@@ -948,8 +949,8 @@ change_leaders(bool broker, bool shared)
     check(comes_true(is_settled, &s));
     if (!broker)
         check_order(&s);
-    leading[0] = leading[1] = NULL;
     system_close(&s);
+    leading[0] = leading[1] = NULL;
 }
 
 TEST(replicas_take_over_from_each_other_and_never_both_have_an_effect)
