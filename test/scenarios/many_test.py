@@ -6,6 +6,7 @@ Runs without a SHAPE, and in that one; SOUK_MANY has it run beside any other.
 import base64
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -23,7 +24,7 @@ import protos  # noqa: E402
 from cloud_events import PREFIX, Listener, problems  # noqa: E402
 from collector import CLIENT, CONSUMER, SERVER, Collector  # noqa: E402
 from flows import ASYNC, SETTINGS, Flows, Mailbox, topics  # noqa: E402
-from souk import PASSWORD, ROOT, Souk, main, order_body, wait_for  # noqa: E402
+from souk import PASSWORD, ROOT, Souk, free_port, main, order_body, wait_for  # noqa: E402
 
 SALES = 100
 CALL_S = 20
@@ -369,6 +370,53 @@ class MutualTls(unittest.TestCase):
         self.assertEqual(self.peer('cart', self.tls).call(reserve, metadata=[('souk-service', 'cart')]), DENIED)
         ours = self.peer('orders', self.tls).call(reserve, metadata=as_orders)
         self.assertNotIn(ours, (DENIED, UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE))
+
+
+@unittest.skipIf(ELSEWHERE, 'it is about many processes and RabbitMQ')
+class RunMany(unittest.TestCase):
+    """tools/run_many.py on the servers of these tests, with ports of its own."""
+
+    def setUp(self):
+        self.souk = Souk(start=False, shape='rabbitmq')     # a database, a virtual host, and a client
+        self.addCleanup(self.souk.close)
+        self.topology = f'{self.souk.folder}/many.conf'
+        text = (ROOT / 'deploy/many.conf').read_text()
+        Path(self.topology).write_text(re.sub(r'127\.0\.0\.1:74\d\d', lambda _: f'127.0.0.1:{free_port()}', text))
+
+    def begin(self):
+        """A run, when all of it is ready."""
+        many = self.souk.many
+        run = subprocess.Popen([ROOT / 'tools/run_many.py', '--data', f'{self.souk.folder}/many', '--topology', self.topology,
+                                '--listen', f'127.0.0.1:{self.souk.port}'], stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, 'SOUK_STORE': many.store, 'SOUK_BROKER': many.broker.url})
+        self.addCleanup(run.stdout.close)
+        self.addCleanup(run.kill)
+        for line in run.stdout:
+            if f'15 processes serve http://127.0.0.1:{self.souk.port}' in line:
+                return run
+        self.fail(f'run_many.py ends with {run.wait()}')
+
+    def child(self, run, name):
+        children = Path(f'/proc/{run.pid}/task/{run.pid}/children').read_text().split()
+        return next(int(c) for c in children if f'SOUK_PROCESS={name}\0' in Path(f'/proc/{c}/environ').read_text())
+
+    def test_it_sells_and_ends_as_a_whole(self):
+        run = self.begin()
+        sku = self.souk.get('/v1/products/mint-tea-glasses')[1]['variants'][0]['sku']
+        status, made, _ = self.souk.post('/v1/orders', order_body(sku))
+        self.assertEqual((status, made['status']), (201, 'paid'), made)
+        bearer = {'Authorization': 'Bearer ' + made['access_token']}
+        children = [self.child(run, name) for name in ('gateway', 'shipping', 'authz')]
+        os.kill(children[1], signal.SIGKILL)
+        told = run.stdout.read()
+        self.assertEqual(run.wait(60), 1)
+        self.assertIn('run_many        | shipping has ended with -9: the rest is stopped', told)
+        self.assertFalse([c for c in children if Path(f'/proc/{c}').exists()])
+        run = self.begin()
+        self.assertEqual(self.souk.get(f'/v1/orders/{made["id"]}', **bearer)[0], 200)
+        run.send_signal(signal.SIGTERM)
+        self.assertIn('run_many        | stops', run.stdout.read())
+        self.assertEqual(run.wait(60), 0)
 
 
 if __name__ == '__main__':
