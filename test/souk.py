@@ -109,6 +109,19 @@ class Souk:
             db.close()
         return found
 
+    def values(self):
+        """(table, column, value) of all there is, in all its stores; blobs as bytes."""
+        if self.many:
+            yield from self.many.values()
+        for path in sorted(Path(self.data).rglob('*.db')):
+            db = sqlite3.connect(f'file:{path}?mode=ro', uri=True)
+            tables = [t for t, in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+            for table in tables:
+                rows = db.execute(f'SELECT * FROM "{table}"')
+                names = [d[0] for d in rows.description]
+                yield from ((table, name, value) for row in rows for name, value in zip(names, row))
+            db.close()
+
     def metrics(self):
         """Of all its processes."""
         if self.many:
