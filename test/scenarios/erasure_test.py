@@ -5,7 +5,6 @@ A customer and a guest leave all that the shop takes from people; then they are 
 table is searched.  And from the protos: a column that is read into a personal field needs a statement that erases it.
 """
 import re
-import sqlite3
 import sys
 import unittest
 from pathlib import Path
@@ -56,7 +55,7 @@ class Erasure(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.souk = Souk(settings={'rate_limit_per_s': 0})
+        cls.souk = Souk(settings={'rate_limit_per_s': 0, 'erase_after_s': 1})
         cls.staff = cls.souk.staff()
         cls.sku = cls.souk.product('lamp', 4299, 50)
 
@@ -121,21 +120,14 @@ class Erasure(unittest.TestCase):
     # ---- where they are found ----------------------------------------------------------------------------
 
     def found(self, words):
-        """{table.column: the words in it}, of both files; and the mails."""
+        """{table.column: the words in it}, of all tables; and the mails."""
         out, words = {}, {w.lower().encode() for w in words}
-        for file in ('souk.db', 'listeners.db'):
-            db = sqlite3.connect(f'file:{self.souk.data}/{file}?mode=ro', uri=True)
-            tables = [t for t, in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-            for table in tables:
-                rows = db.execute(f'SELECT * FROM "{table}"')
-                names = [d[0] for d in rows.description]
-                for name, value in (pair for row in rows for pair in zip(names, row)):
-                    raw = value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else b''
-                    hit = {w.decode() for w in words if w in raw.lower()}
-                    if hit:
-                        out.setdefault(f'{table}.{name}', set()).update(hit)
-            db.close()
-        for path in Path(self.souk.data, 'mail').glob('*'):
+        for table, name, value in self.souk.values():
+            raw = value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else b''
+            hit = {w.decode() for w in words if w in raw.lower()}
+            if hit:
+                out.setdefault(f'{table}.{name}', set()).update(hit)
+        for path in Path(self.souk.folder_of('notifications'), 'mail').glob('*'):
             hit = {w.decode() for w in words if w in path.read_bytes().lower()}
             if hit:
                 out['mail'] = out.get('mail', set()) | hit
