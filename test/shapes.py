@@ -121,7 +121,8 @@ class Processes:
         self.topology = f'{souk.folder}/topology.conf'
         lines = [f'store {self.store}', f'broker {self.broker.url}']
         for name in self.names:
-            addresses = ','.join(f'127.0.0.1:{free_port()}' for _ in range(instances))
+            many = 1 if name == 'payments' and 'SOUK_SANDBOX_URL' not in souk.environment else instances
+            addresses = ','.join(f'127.0.0.1:{free_port()}' for _ in range(many))
             lines.append(f'process {name} {name} {addresses}')
             self.monitors[name] = free_port()
         Path(self.topology).write_text('\n'.join(lines) + '\n')
