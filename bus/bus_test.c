@@ -427,14 +427,14 @@ TEST(the_journal_is_erased_once_everybody_has_heard_and_only_up_to_there)
     for (int i = 0; i < 300; i++)
         check_int(publish_one(&w, &sold, i % 2 ? "ord_1" : "ord_2", i), OK);
     note_erasing(&w);
-    check_int(bus_erase(w.bus, shorten), OK);
+    check_int(bus_erase(w.bus, w.core, shorten), OK);
     check_int(long_ones(&w, "ord_1"), 150);
 
     world_start(&w);
     check(bus_drained(w.bus, DRAIN_US));
     check_int(publish_one(&w, &sold, "ord_1", 300), OK);
     check(bus_drained(w.bus, DRAIN_US));
-    check_int(bus_erase(w.bus, shorten), OK);
+    check_int(bus_erase(w.bus, w.core, shorten), OK);
     size_t kept = long_ones(&w, "ord_1"); /* parked with beta: 7 and those behind it; the new one */
     check_int(kept, 148);
     check_int(long_ones(&w, "ord_2"), 150);
@@ -451,11 +451,11 @@ TEST(what_is_erased_is_erased_over_many_pages)
         check_int(publish_one(&w, &sold, i % 2 ? "ord_1" : "ord_2", 0), OK);
     check(bus_drained(w.bus, DRAIN_US));
     note_erasing(&w);
-    check_int(bus_erase(w.bus, shorten), OK);
+    check_int(bus_erase(w.bus, w.core, shorten), OK);
     check_int(long_ones(&w, "ord_1"), 0);
     check_int(long_ones(&w, "ord_2"), 150);
     check_journal(&w);
-    check_int(bus_erase(w.bus, shorten), OK);
+    check_int(bus_erase(w.bus, w.core, shorten), OK);
     world_close(&w);
 }
 

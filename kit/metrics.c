@@ -9,7 +9,7 @@
 #include "kit/tracer.h"
 #include "net/net.h"
 
-enum { ROUTES_MAX = 256, CODES_MAX = 16, BUCKETS = 9, COUNTERS_MAX = 512, LAGS_MAX = 64 };
+enum { ROUTES_MAX = 256, CODES_MAX = 16, BUCKETS = 9, COUNTERS_MAX = 512, LAGS_MAX = 256 };
 
 static const int64_t bucket_us[BUCKETS] = {500, 1000, 5000, 10000, 50000, 100000, 500000, 1000000,
                                            10000000};
@@ -182,6 +182,8 @@ add_store(struct text *t, const char *name, struct store *store)
                 (unsigned long long)f.failed_batches);
     text_printf(t, "souk_store_sync_seconds_total{store=\"%s\"} %.6f\n", name,
                 (double)f.sync_us / 1e6);
+    text_printf(t, "souk_store_round_trips_total{store=\"%s\"} %llu\n", name,
+                (unsigned long long)f.round_trips);
 }
 
 static int64_t

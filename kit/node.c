@@ -60,8 +60,7 @@ node_open(const struct node_options *options, struct arena *a, struct node **ret
     }
     open_bus(node);
     subscribe_units(node);
-    if (!node->topology)
-        subscribe_erasures(node);
+    subscribe_erasures(node);
     node->grants = grants_new(node);
     st = start_services(node, a, why);
     if (st == OK && node->peers)

@@ -69,7 +69,7 @@ struct node {
     struct grants *grants;
     struct tracer *tracer; /* NULL: nothing is recorded */
 
-    struct job_run jobs[SERVICES_MAX * JOBS_MAX];
+    struct job_run jobs[SERVICES_MAX * (JOBS_MAX + 1) + 1];
     size_t n_jobs;
     struct spin jobs_lock;
     bool jobs_stop;
@@ -121,10 +121,10 @@ struct migration *migrations_of(bool (*wanted)(const void *arg, const char *serv
 enum status peer_read_outbox(void *node, const char *publisher, const struct outbox_ask *ask,
                              struct arena *a, struct outbox_page *ret);
 
-/* erase.c: the subscriber "erasure", and its job. */
+/* erase.c: the subscriber "erasure", and its job; between processes, those of each store. */
 void subscribe_erasures(struct node *node);
+bool erases_events(const struct unit *unit); /* does unit stand for the store? */
 enum status journal_erase(struct request *rq);
-
 
 /* jobs.c */
 void jobs_start(struct node *node);

@@ -150,5 +150,6 @@ def obey(server):
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, lambda *what: sys.exit(1))
     with Postgres(sync='--sync' in sys.argv) as one:
         obey(one)

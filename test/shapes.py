@@ -121,7 +121,8 @@ class Processes:
         self.topology = f'{souk.folder}/topology.conf'
         lines = [f'store {self.store}', f'broker {self.broker.url}']
         for name in self.names:
-            addresses = ','.join(f'127.0.0.1:{free_port()}' for _ in range(instances))
+            many = 1 if name == 'payments' and 'SOUK_SANDBOX_URL' not in souk.environment else instances
+            addresses = ','.join(f'127.0.0.1:{free_port()}' for _ in range(many))
             lines.append(f'process {name} {name} {addresses}')
             self.monitors[name] = free_port()
         Path(self.topology).write_text('\n'.join(lines) + '\n')
@@ -187,6 +188,22 @@ class Processes:
         code = self.stop()
         self.broker.close()
         return code
+
+    def values(self):
+        """(table, column, value) of the whole database; bytea as bytes."""
+        import psycopg2
+        link = psycopg2.connect(self.store)
+        link.set_session(readonly=True)
+        with link, link.cursor() as cursor:
+            cursor.execute("SELECT schemaname, tablename FROM pg_tables "
+                           "WHERE schemaname NOT IN ('pg_catalog', 'information_schema')")
+            for schema, table in cursor.fetchall():
+                cursor.execute(f'SELECT * FROM "{schema}"."{table}"')
+                names = [d[0] for d in cursor.description]
+                for row in cursor:
+                    yield from ((table, name, bytes(value) if isinstance(value, memoryview) else value)
+                                for name, value in zip(names, row))
+        link.close()
 
     def rows(self, service, sql):
         """What a query gives on the service's tables, as dictionaries."""

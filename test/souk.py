@@ -109,11 +109,34 @@ class Souk:
             db.close()
         return found
 
+    def values(self):
+        """(table, column, value) of all there is, in all its stores; blobs as bytes."""
+        if self.many:
+            yield from self.many.values()
+        for path in sorted(Path(self.data).rglob('*.db')):
+            db = sqlite3.connect(f'file:{path}?mode=ro', uri=True)
+            tables = [t for t, in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+            for table in tables:
+                rows = db.execute(f'SELECT * FROM "{table}"')
+                names = [d[0] for d in rows.description]
+                yield from ((table, name, value) for row in rows for name, value in zip(names, row))
+            db.close()
+
     def metrics(self):
         """Of all its processes."""
         if self.many:
             return ''.join(self.many.page(name, '/metrics')[1] for name in self.many.names)
         return self.get('/metrics')[1].decode()
+
+    def level(self):
+        """Waits until no subscriber is behind.  Of another process's outbox each knows only what it was told, so
+        that in many processes a moment is left to be told."""
+        def behind():
+            return any(line.startswith('souk_bus_behind{') and not line.endswith(' 0')
+                       for line in self.metrics().splitlines())
+        for _ in range(2):
+            time.sleep(0.3 if self.many else 0.03)
+            assert wait_for(lambda: not behind(), 60), 'a subscriber stays behind'
 
     def request(self, method, path, body=None, headers=None, connection=None):
         """Gives (status, decoded JSON or text, headers)."""
