@@ -229,14 +229,22 @@ again_or_end(struct grpc_stream *s, bool certain, enum status st, const char *wh
 }
 
 /* Those that pause end when they would go on. */
-void
-grpc_streams_hang_up(struct grpc_channel *c)
+static void
+hang_up(void *arg)
 {
+    struct grpc_channel *c = arg;
+    c->hung_up = true;
     while (c->waiting)
         end(c->waiting, UNAVAILABLE, hung_up_why);
     for (struct grpc_line *line = c->lines; line; line = line->next)
         while (line->streams)
             grpc_stream_fail(line->streams, UNAVAILABLE, hung_up_why);
+}
+
+void
+grpc_channel_hang_up(struct grpc_channel *c)
+{
+    loop_post(c->loop, hang_up, c);
 }
 
 void

@@ -138,5 +138,4 @@ void grpc_stream_alarm(void *arg);
 void grpc_stream_over(struct grpc_stream *s, uint32_t error); /* its stream is closed */
 void grpc_stream_fail(struct grpc_stream *s, enum status st, const char *why); /* and resets it */
 void grpc_streams_go(struct grpc_channel *c); /* those that wait, while there is room */
-void grpc_streams_hang_up(struct grpc_channel *c);
 void grpc_streams_lost(struct grpc_line *line, const char *why); /* the connection has broken */
