@@ -508,8 +508,8 @@ TEST(a_descriptor_wakes_the_fiber_or_thread_that_waits_for_it)
     }
 }
 
-/* The other end speaks at about the time at which the wait ends: whichever came first, the next wait
- * is a whole one. */
+/* The other end speaks at about the time at which the wait ends: whichever came first, the next
+ * wait is a whole one. */
 static void
 wait_shortly(void *arg)
 {

@@ -182,6 +182,8 @@ add_store(struct text *t, const char *name, struct store *store)
                 (unsigned long long)f.failed_batches);
     text_printf(t, "souk_store_sync_seconds_total{store=\"%s\"} %.6f\n", name,
                 (double)f.sync_us / 1e6);
+    text_printf(t, "souk_store_round_trips_total{store=\"%s\"} %llu\n", name,
+                (unsigned long long)f.round_trips);
 }
 
 static int64_t

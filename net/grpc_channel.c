@@ -459,6 +459,20 @@ on_line_alarm(void *arg)
 /* ---- its end --------------------------------------------------------------------------------- */
 
 static void
+hang_up(void *arg)
+{
+    struct grpc_channel *c = arg;
+    c->hung_up = true;
+    grpc_streams_hang_up(c);
+}
+
+void
+grpc_channel_hang_up(struct grpc_channel *c)
+{
+    loop_post(c->loop, hang_up, c);
+}
+
+static void
 close_all(void *arg)
 {
     struct grpc_channel *c = arg;

@@ -63,7 +63,7 @@ struct grpc_channel {
     struct grpc_line *lines;
     struct grpc_stream *waiting, *waiting_last;
     int64_t tokens; /* of retries, in tenths */
-    bool begun, closing;
+    bool begun, hung_up, closing;
     struct waiter *closer;
 
     _Atomic uint64_t calls, retries, failures, connections; /* any thread */
@@ -138,4 +138,5 @@ void grpc_stream_alarm(void *arg);
 void grpc_stream_over(struct grpc_stream *s, uint32_t error); /* its stream is closed */
 void grpc_stream_fail(struct grpc_stream *s, enum status st, const char *why); /* and resets it */
 void grpc_streams_go(struct grpc_channel *c); /* those that wait, while there is room */
+void grpc_streams_hang_up(struct grpc_channel *c);
 void grpc_streams_lost(struct grpc_line *line, const char *why); /* the connection has broken */

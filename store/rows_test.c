@@ -334,7 +334,10 @@ TEST(a_statement_touches_its_own_tables_alone)
          "no such single field"},
         {NULL, "shop", {"shop", "whole", "SELECT 1 AS total", false, 0}, true, "is a message"},
         {NULL, "shop", {"shop", "leaf", "SELECT 1 AS \"id.x\"", false, 0}, true, "is no message"},
-        {NULL, "shop", {"shop", "pragma", "PRAGMA synchronous = OFF", true, 0}, false,
+        {NULL,
+         "shop",
+         {"shop", "pragma", "PRAGMA synchronous = OFF", true, 0},
+         false,
          on_postgres() ? "syntax error" : "not auth"},
     };
     struct shop s = shop_open();

@@ -4,10 +4,8 @@ import hashlib
 import hmac
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,22 +17,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import shapes  # noqa: E402
+from private_server import free_port  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 BINARY = os.environ.get('SOUK_BINARY', str(ROOT / 'build/souk'))
 PASSWORD = 'correct horse battery'
-
-
-def free_port():
-    """One that no outgoing connection is given before it is used: below the ephemeral ones."""
-    while True:
-        port = random.randrange(10000, 32000)
-        with socket.socket() as s:
-            try:
-                s.bind(('127.0.0.1', port))
-                return port
-            except OSError:
-                pass
 
 
 class Souk:
@@ -140,6 +127,16 @@ class Souk:
         if self.many:
             return ''.join(self.many.page(name, '/metrics')[1] for name in self.many.names)
         return self.get('/metrics')[1].decode()
+
+    def level(self):
+        """Waits until no subscriber is behind.  Of another process's outbox each knows only what it was told, so
+        that in many processes a moment is left to be told."""
+        def behind():
+            return any(line.startswith('souk_bus_behind{') and not line.endswith(' 0')
+                       for line in self.metrics().splitlines())
+        for _ in range(2):
+            time.sleep(0.3 if self.many else 0.03)
+            assert wait_for(lambda: not behind(), 60), 'a subscriber stays behind'
 
     def request(self, method, path, body=None, headers=None, connection=None):
         """Gives (status, decoded JSON or text, headers)."""

@@ -220,6 +220,23 @@ class Deploy(unittest.TestCase):
                 if probe in pod['containers'][0] and 'httpGet' in pod['containers'][0][probe]:
                     self.assertIn(pod['containers'][0][probe]['httpGet']['port'], ports)
 
+    def test_no_two_pods_share_files(self):
+        claims = of_kind(self.all, 'PersistentVolumeClaim')
+        self.assertEqual({n: c['spec']['accessModes'] for n, c in claims.items()}, {'sandbox': ['ReadWriteOnce']})
+        self.assertEqual(of_kind(self.all, 'Deployment')['sandbox']['spec']['replicas'], 1)
+
+    def test_there_is_one_sandbox_or_none(self):
+        without = copy.deepcopy(self.shape)
+        without.facts['services']['payments']['reaches'].remove('sandbox')
+        for shape, switch, url in ((self.shape, 'on', 'http://sandbox:8090'), (without, 'off', None)):
+            made = gen_deploy.made(shape)
+            pod = of_kind(yaml.safe_load_all(made['kubernetes/payments.yaml']), 'Deployment')['payments']['spec']
+            told = {e['name']: e.get('value') for e in pod['template']['spec']['containers'][0]['env']}
+            services = yaml.safe_load(made['compose.yaml'])['services']
+            for environment in (told, services['payments']['environment']):
+                self.assertEqual((environment['SOUK_SANDBOX'], environment.get('SOUK_SANDBOX_URL')), (switch, url))
+            self.assertEqual(('kubernetes/sandbox.yaml' in made, 'sandbox' in services), (bool(url), bool(url)))
+
     def test_a_pod_ends_after_the_last_request(self):
         drain_s = int(of_kind(self.all, 'ConfigMap')['souk-settings']['data']['SOUK_DRAIN_S'])
         for name, d, pod in self.pods():
@@ -232,9 +249,11 @@ class Deploy(unittest.TestCase):
     def test_who_keeps_a_file_has_one_replica_and_the_others_scale(self):
         deployments, scalers = of_kind(self.all, 'Deployment'), of_kind(self.all, 'HorizontalPodAutoscaler')
         budgets = of_kind(self.all, 'PodDisruptionBudget')
+        files = {self.shape.home[s['name']].name for s in self.shape.map['services'] if s['full_text']}
+        self.assertTrue(files)
         for p in self.shape.processes:
             spec = deployments[p.name]['spec']
-            if self.shape.fact(p, 'single', False):
+            if p.name in files:
                 self.assertEqual((spec['replicas'], spec['strategy']['type']), (1, 'Recreate'))
                 self.assertNotIn(p.name, scalers)
             else:
