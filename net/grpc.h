@@ -157,7 +157,8 @@ void grpc_stream_cancel(struct grpc_stream *s); /* from any thread */
 /* Waits for its end and frees it; messages that were not taken are dropped. */
 enum status grpc_stream_end(struct grpc_stream *s, struct arena *a, struct grpc_reply *ret);
 
-/* Figures of a channel, for /metrics. */
+/* Figures of a channel, for /metrics.  A failure is a call that did not get through or broke there
+ * (by HTTP, 500 and above), and not one that was told no. */
 struct grpc_figures {
     uint64_t calls, retries, failures, connections;
     int64_t under_way;
