@@ -114,7 +114,7 @@ struct process {
     struct heard heard;
     _Atomic(struct bus *) bus;  /* NULL while it is down */
     _Atomic(struct bus *) twin; /* another replica, in the same store */
-    atomic_int guests;          /* who are asking its outbox */
+    atomic_int guests;          /* who are asking its outbox, or kick it */
     atomic_bool away;           /* not to be reached by others */
     atomic_bool leads, twin_leads;
 };
@@ -134,11 +134,13 @@ static void
 on_durable(void *arg, uint64_t batch)
 {
     struct process *p = arg;
+    p->guests++;
     struct bus *bus = p->bus, *twin = p->twin;
     if (bus)
         bus_kick(bus, batch);
     if (twin)
         bus_kick(twin, batch);
+    p->guests--;
 }
 
 static struct process *
@@ -290,7 +292,6 @@ stop_bus(struct process *p, _Atomic(struct bus *) *at)
     bus_stop(bus);
     while (p->guests > 0)
         usleep(1000);
-    usleep(1000); /* a kick may be under way */
     bus_free(bus);
 }
 

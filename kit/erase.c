@@ -54,12 +54,17 @@ journal_erase(struct request *rq)
     return fail_store(rq, bus_erase(node->bus, store, erase));
 }
 
+int64_t
+erase_after_us(const struct node *node)
+{
+    return node->topology ? setting_int(node, "erase_after_s") * SECOND_US : 0;
+}
+
 static enum status
 hear(void *arg, struct tx *tx, const struct event *event)
 {
-    const struct node *node = arg;
-    int64_t after_us = setting_int(node, "erase_after_s") * SECOND_US;
-    bus_erase_note(tx, event, node->topology ? env.now_us() + after_us : 0);
+    int64_t after_us = erase_after_us(arg);
+    bus_erase_note(tx, event, after_us ? env.now_us() + after_us : 0);
     return tx_status(tx);
 }
 

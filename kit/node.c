@@ -114,6 +114,7 @@ node_stop(struct node *node)
     tasks_stop(node);
     if (node_rpc(node, "authz", "Report"))
         node_run(node, node->units[0].service->name, last_report, node);
+    peers_hang_up(node->peers); /* who waits for an outbox, or for a process that is gone */
     bus_stop(node->bus);
     tracer_stop(node->tracer);
 }

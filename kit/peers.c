@@ -73,6 +73,16 @@ ask_peer(struct request *rq, const struct process *to, const struct rpc *rpc,
 }
 
 void
+peers_hang_up(struct peers *p)
+{
+    for (size_t i = 0; p && i < p->topology->n_processes; i++) {
+        struct grpc_channel *channel = __atomic_load_n(&p->channels[i], __ATOMIC_ACQUIRE);
+        if (channel)
+            grpc_channel_hang_up(channel);
+    }
+}
+
+void
 peers_metrics(const struct peers *p, struct text *out)
 {
     static const char *const figures[][2] = {{"calls_total", "counter"},

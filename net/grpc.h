@@ -124,6 +124,8 @@ struct grpc_reply {
 /* Connects at its first call.  Never fails by itself. */
 struct grpc_channel *grpc_channel_new(struct loop *loop,
                                       const struct grpc_channel_options *options);
+/* Its calls end with UNAVAILABLE, those under way and those to come. */
+void grpc_channel_hang_up(struct grpc_channel *c);
 void grpc_channel_free(struct grpc_channel *c); /* no call is under way */
 
 /*

@@ -259,11 +259,12 @@ struct mistake {
     const char *words;
 };
 
-/* In a child, which may not use its parent's connections. */
+/* In a child, which may not use its parent's connections, nor start threads. */
 static void
 make_mistake(void *arg)
 {
     struct mistake *m = arg;
+    env.single_thread = true;
     struct store *store = open_at(&m->shop->place, m->shop->arena);
     struct tx *tx =
         (m->for_reading ? tx_begin_read_in : tx_begin_in)(store, m->service, &m->shop->scope);

@@ -29,6 +29,7 @@ class Mailbox:
     """test/mail_server.py, and what it took."""
 
     def __init__(self):
+        self.read = []      # whom each mail is to, and its text
         self.folder, self.port = tempfile.mkdtemp(prefix='souk-test-'), free_port()
         self.process = subprocess.Popen(['/usr/bin/python3', '-W', 'ignore', ROOT / 'test/mail_server.py',
                                          str(self.port), self.folder])
@@ -36,9 +37,10 @@ class Mailbox:
 
     def to(self, address):
         """The plain texts of the mails to address, oldest first."""
-        mails = [email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
-                 for path in sorted(Path(self.folder).glob('*.eml'))]
-        return [m.get_body(('plain',)).get_content() for m in mails if address in str(m['to'])]
+        for path in sorted(Path(self.folder).glob('*.eml'))[len(self.read):]:
+            mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+            self.read.append((str(mail['to']), mail.get_body(('plain',)).get_content()))
+        return [text for to, text in self.read if address in to]
 
     def close(self):
         self.process.terminate()

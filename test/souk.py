@@ -219,6 +219,6 @@ def wait_for(claim, wait_s=30):
 def main():
     """Runs the calling module's tests; closes with "N passed, N failed"."""
     result = unittest.main(module='__main__', exit=False, verbosity=1, warnings='ignore').result
-    bad = len(result.failures) + len(result.errors)
-    print(f'{result.testsRun - bad - len(result.skipped)} passed, {bad} failed', flush=True)
+    bad = len({getattr(test, 'test_case', test).id() for test, _ in result.failures + result.errors})
+    print(f'{max(0, result.testsRun - bad - len(result.skipped))} passed, {bad} failed', flush=True)
     sys.exit(bool(bad))

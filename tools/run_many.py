@@ -153,7 +153,7 @@ def main():
             shop.check(wait_s=0.5)
     except Ended as e:
         why = str(e)
-        say('run_many', f'{why}: the rest is stopped' if why else 'stops')
+        say('run_many', (why + ': the rest is stopped' if why and shop.running else why) or 'stops')
     finally:
         shop.stop()
     sys.exit(1 if why else 0)

@@ -155,7 +155,6 @@ class Many(Flows, unittest.TestCase):
     # ---- calls --------------------------------------------------------------------------------------
 
     def test_each_use_case_of_grpc_crosses_processes(self):
-        staff = self.souk.staff()
         sku = self.souk.product('crossing', 700, 50)
         contact = {'email': 'cross@example.org', 'password': PASSWORD}
         now = {}
@@ -201,7 +200,6 @@ class Many(Flows, unittest.TestCase):
                 self.assertGreater(asked(self.souk, asker, process), before[1], f'{asker} asks {process}')
         for process in 'catalog', 'cart', 'orders', 'users', 'inventory':
             self.assertGreater(asked(self.souk, process, 'authz'), 0, process)
-        self.assertEqual(self.souk.stock(sku)['on_hand'], self.ask('GET', f'/v1/inventory/{sku}', **staff)['on_hand'])
 
     def test_one_checkout_is_one_trace_across_processes(self):
         sku = self.souk.product('traced', 4299, 10)
