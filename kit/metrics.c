@@ -10,7 +10,7 @@
 #include "kit/tracer.h"
 #include "net/net.h"
 
-enum { ROUTES_MAX = 256, CODES_MAX = 16, BUCKETS = 9, COUNTERS_MAX = 512, LAGS_MAX = 256 };
+enum { ROUTES_MAX = 256, CODES_MAX = 16, BUCKETS = 9, COUNTERS_MAX = 512, LAGS_MAX = 512 };
 
 static const int64_t bucket_us[BUCKETS] = {500, 1000, 5000, 10000, 50000, 100000, 500000, 1000000,
                                            10000000};
@@ -221,12 +221,13 @@ add_bus(struct text *t, const struct node *node)
     size_t n = bus_lags(node->bus, lags, LAGS_MAX);
     text_add(t, "# TYPE souk_bus_behind gauge\n");
     for (size_t i = 0; i < n; i++)
-        text_printf(t, "souk_bus_behind{subscriber=\"%s\"} %lld\n", lags[i].subscriber,
-                    (long long)lags[i].behind);
+        text_printf(t, "souk_bus_behind{subscriber=\"%s\",publisher=\"%s\"} %lld\n",
+                    lags[i].subscriber, lags[i].publisher, (long long)lags[i].behind);
     text_add(t, "# TYPE souk_bus_parked gauge\n");
     for (size_t i = 0; i < n; i++)
-        text_printf(t, "souk_bus_parked{subscriber=\"%s\"} %lld\n", lags[i].subscriber,
-                    (long long)lags[i].parked);
+        if (i == 0 || strcmp(lags[i].subscriber, lags[i - 1].subscriber) != 0)
+            text_printf(t, "souk_bus_parked{subscriber=\"%s\"} %lld\n", lags[i].subscriber,
+                        (long long)lags[i].parked);
 }
 
 static int64_t

@@ -9,7 +9,7 @@
 enum {
     SERVICES_MAX = 32,
     CORE_FIBERS_MAX = 4096,
-    LISTENER_FIBERS_MAX = 256,
+    LISTENER_FIBERS_MAX = 1024, /* a subscriber has one for each publisher that runs elsewhere */
     LISTENERS_NICE = 10, /* about a tenth of a processor that sales want too */
     REQUEST_LIFE_US = 10 * 1000 * 1000,
 };
