@@ -25,10 +25,16 @@ BINARY = os.environ.get('SOUK_BINARY', str(ROOT / 'build/souk'))
 PASSWORD = 'correct horse battery'
 
 
+_given = set()
+
+
 def free_port():
-    """One that no outgoing connection is given before it is used: below the ephemeral ones."""
+    """One that no outgoing connection is given before it is used: below the ephemeral ones; never twice."""
     while True:
         port = random.randrange(10000, 32000)
+        if port in _given:
+            continue
+        _given.add(port)
         with socket.socket() as s:
             try:
                 s.bind(('127.0.0.1', port))
