@@ -187,6 +187,7 @@ struct fetch {
     struct worker worker;
     bool far;             /* all of the last page was missing */
     _Atomic int64_t head; /* the newest position that it heard of */
+    _Atomic int64_t first; /* the first of those, and 1; 0: it has heard of none yet */
     struct spin lock;     /* guards what follows */
     bool on;
     uint64_t generation; /* what was asked before a rewind is not wanted */

@@ -68,6 +68,8 @@ static const struct setting settings[] = {
      "where traces are told by OTLP/HTTP, http://127.0.0.1:4318; nowhere when left out"},
     {"trace_sample", "1000", KIND_INT, 0, 1000,
      "of a thousand requests, so many are traced; a traceparent says it for its own"},
+    {"notice_s", "0", KIND_INT, 0, 600,
+     "how long it serves on after SIGTERM, while /readyz says 503 and balancers turn away"},
     {"drain_s", "10", KIND_INT, 0, 600, "how long running requests may take after SIGTERM"},
 };
 enum { SETTINGS = sizeof settings / sizeof settings[0] };

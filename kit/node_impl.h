@@ -47,10 +47,11 @@ struct node {
     const struct service *const *services;
     const struct conf *conf;
     const char *data_dir;
-    bool quiet, started;
+    bool quiet, started, listens, leaves;
     int lock_fd;
     const struct topology *topology; /* NULL: embedded */
     const struct process *process;
+    int instance;
     struct peers *peers; /* NULL: there are no others */
     struct store *core, *listeners; /* embedded; else core has the journal, if it is kept here */
     struct named_store {
@@ -76,6 +77,13 @@ struct node {
     size_t jobs_running;
     struct fiber *jobs_waiter;
 };
+
+/* Its followers and jobs run: calls are served, ready or not. */
+static inline bool
+node_started(const struct node *node)
+{
+    return __atomic_load_n(&node->started, __ATOMIC_ACQUIRE);
+}
 
 struct unit *unit_of(const struct node *node, const struct service *service);
 struct unit *unit_named(const struct node *node, const char *service); /* NULL if it is not here */

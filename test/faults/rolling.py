@@ -198,7 +198,8 @@ def trial(options):
     place = Place()
     front = place.address('front', 'http')
     url = shapes.Broker(options.broker).url
-    fleet = Fleet(shapes.database(), url, place, 2, {'drain_pause_s': 1}, options.old, front)
+    fleet = Fleet(shapes.database(), url, place, 2, {}, options.old, front)
+    fleet.notice_s = 1                          # more than a balancer's look
     balancer = Balancer(front, [place.address('gateway', 'http', i) for i in (1, 2)])
     try:
         balancer.start()
