@@ -221,3 +221,9 @@ node_data_dir(const struct node *node)
 {
     return node->data_dir;
 }
+
+int
+node_instance(const struct node *node)
+{
+    return node->instance;
+}

@@ -14,7 +14,7 @@ enum { CALLS_MAX_DEFAULT = 4096, TOKENS_FIRST = 100 };
 
 static const int64_t keepalive_default_us = 10 * SECOND_US;
 static const int64_t keepalive_timeout_default_us = 5 * SECOND_US;
-static const int64_t connect_timeout_us = 5 * SECOND_US;
+static const int64_t connect_timeout_us = 3 * SECOND_US; /* TCP's own tries are at 0, 1, 3, 7 s */
 static const int64_t backoff_first_us = 50 * MILLISECOND_US;
 static const int64_t backoff_max_us = 5 * SECOND_US;
 static const int64_t hurry_us = 100 * MILLISECOND_US; /* between tries while a call waits */

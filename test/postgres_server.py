@@ -43,36 +43,50 @@ def other_user():
     raise AssertionError('PostgreSQL cannot run as root, and there is no user postgres or nobody')
 
 
+def alone():
+    """Root of a user namespace that has no other user."""
+    with open('/proc/self/uid_map') as lines:
+        return sum(int(line.split()[2]) for line in lines) == 1
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
 class Postgres:
     """sync: commits wait for the disk, as they do where it matters; a test that only kills the server
-    and not the machine loses nothing without."""
+    and not the machine loses nothing without.  inside: what stands before the command, to run it elsewhere."""
 
-    def __init__(self, sync=False, start=True):
-        self.bin, self.process = programs(), None
+    def __init__(self, sync=False, start=True, host='127.0.0.1', port=None, inside=()):
+        self.bin, self.process, self.host, self.inside = programs(), None, host, inside
         self.folder = tempfile.mkdtemp(prefix='souk-postgres-')
         self.data = f'{self.folder}/data'
-        self.as_user = []
-        if os.getuid() == 0:
+        self.as_user = ['setpriv']
+        if os.getuid() == 0 and alone():
+            self.as_user = ['unshare', '--map-user=1000', '--map-group=1000', 'setpriv']
+        elif os.getuid() == 0:
             user = other_user()
             os.chown(self.folder, user.pw_uid, user.pw_gid)
-            self.as_user = [f'--reuid={user.pw_uid}', f'--regid={user.pw_gid}', '--clear-groups']
+            self.as_user += [f'--reuid={user.pw_uid}', f'--regid={user.pw_gid}', '--clear-groups']
         # English order by default, so that what relies on the order of bytes is seen to ask for it.
         self.run('initdb', '-D', self.data, '-U', 'souk', '-A', 'trust', '-E', 'UTF8', '--locale=C', '-N',
                  '--locale-provider=icu', '--icu-locale=en')
-        with socket.socket() as s:
-            s.bind(('127.0.0.1', 0))
-            self.port = s.getsockname()[1]
+        self.port = port or free_port()
         with open(f'{self.data}/postgresql.conf', 'a') as conf:
-            conf.write(f"port = {self.port}\nlisten_addresses = '127.0.0.1'\n"
+            conf.write(f"port = {self.port}\nlisten_addresses = '{host}'\n"
                        f"unix_socket_directories = '{self.folder}'\nmax_connections = {CONNECTIONS_MAX}\n"
                        f"fsync = {'on' if sync else 'off'}\nlog_min_messages = fatal\n")
-        self.url = f'postgresql://souk@127.0.0.1:{self.port}/postgres'
+        with open(f'{self.data}/pg_hba.conf', 'a') as rules:
+            rules.write('host all all samenet trust\n')
+        self.url = f'postgresql://souk@{host}:{self.port}/postgres'
         self.socket_url = f'postgresql:///postgres?host={self.folder}&port={self.port}&user=souk'
         if start:
             self.start()
 
     def run(self, program, *arguments):
-        done = subprocess.run(['setpriv', *self.as_user, f'{self.bin}/{program}', *arguments],
+        done = subprocess.run([*self.as_user, f'{self.bin}/{program}', *arguments],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd='/')
         if done.returncode:
             raise AssertionError(f'{program}: {done.stdout.decode(errors="replace")}')
@@ -84,7 +98,7 @@ class Postgres:
             if not self.process or self.process.poll() is not None:
                 self.log = open(f'{self.folder}/log', 'ab')
                 self.process = subprocess.Popen(
-                    ['setpriv', '--pdeathsig=QUIT', *self.as_user, f'{self.bin}/postgres', '-D', self.data],
+                    [*self.inside, *self.as_user, '--pdeathsig=QUIT', f'{self.bin}/postgres', '-D', self.data],
                     stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd='/')
             if self.answers():
                 return
@@ -95,7 +109,7 @@ class Postgres:
         """Ready for a connection: it answers a startup packet with an authentication request."""
         message = b'\0\3\0\0user\0souk\0database\0postgres\0\0'
         try:
-            with socket.create_connection(('127.0.0.1', self.port), 1) as s:
+            with socket.create_connection((self.host, self.port), 1) as s:
                 s.settimeout(5)
                 s.sendall((len(message) + 4).to_bytes(4, 'big') + message)
                 return s.recv(1) == b'R'
@@ -105,7 +119,7 @@ class Postgres:
     def database(self, name):
         """A new, empty database: its URL."""
         self.run('createdb', '-h', self.folder, '-p', str(self.port), '-U', 'souk', name)
-        return f'postgresql://souk@127.0.0.1:{self.port}/{name}'
+        return f'postgresql://souk@{self.host}:{self.port}/{name}'
 
     def stop(self, how=signal.SIGQUIT):
         """Immediately, unless told otherwise: as if it had crashed, with its files as they are."""

@@ -31,7 +31,13 @@ TOKENS = ['approve'] * 14 + ['decline', 'insufficient_funds', 'slow', 'webhook_l
 SETTINGS = {'sandbox_timeout_ms': 2500, 'reservation_hold_s': 30, 'rate_limit_per_s': 0, 'drain_s': 15}
 # What an answer means.  402: the order is there, and unpaid.
 GOOD, ANOTHER_TIME = (200, 201, 202, 402), (429, 500, 502, 503, 504)
-REQUESTS = re.compile(r'^souk_requests_total\{route="(/[^"]+)",status="\d+"\} (\d+)$', re.M)
+SENT = re.compile(r'^souk_channel_(?:calls|retries)_total\{to="([^"]+)"\} (\d+)$', re.M)
+
+
+def services_of(binary=BINARY):
+    """The wiring, as `souk map` tells it."""
+    said = subprocess.run([binary, 'map', '--json'], check=True, capture_output=True, text=True).stdout
+    return json.loads(said)['services']
 
 
 class Place:
@@ -60,8 +66,7 @@ class Fleet(Souk):
         self.data, self.binary, self.store, self.token = f'{self.folder}/data', binary, store, None
         self.place, self.instances, self.running, self.sandbox = place or Place(), instances, {}, None
         self.topology = f'{self.folder}/topology.conf'
-        wiring = subprocess.run([binary, 'map', '--json'], check=True, capture_output=True, text=True).stdout
-        self.services = json.loads(wiring)['services']
+        self.services = services_of(binary)
         self.names = [s['name'] for s in self.services]
         address = self.place.address
         lines = [f'store {store}', f'broker {broker}']
@@ -160,12 +165,12 @@ class Fleet(Souk):
         finally:
             link.close()
 
-    def calls(self):
-        """How often each rpc has been served, by all processes: a Counter."""
+    def sent(self):
+        """How often processes have asked each other, tries that were lost and repeated ones too: a Counter."""
         counts = Counter()
         for name, instance in list(self.running):
-            for route, n in REQUESTS.findall(self.page(name, '/metrics', instance)[1]):
-                counts[route] += int(n)
+            for to, n in SENT.findall(self.page(name, '/metrics', instance)[1]):
+                counts[name, to] += int(n)
         return counts
 
 
@@ -230,12 +235,29 @@ class Crowd:
     """Buyers side by side."""
 
     def __init__(self, fleet, skus, n, kind=Buyer, **more):
+        self.fleet, self.skus, self.probes = fleet, skus, 0
         self.buyers = [kind(fleet, i, skus, **more) for i in range(n)]
         for b in self.buyers:
             b.start()
 
+
     def made(self):
         return sum(b.made for b in self.buyers)
+
+    def troubles(self):
+        return dict(sum((b.troubles for b in self.buyers), Counter()))
+
+    def probe(self):
+        """Is a checkout answered within seconds?"""
+        self.probes += 1
+        link = HTTPConnection(self.fleet.host, self.fleet.port, timeout=3)
+        try:
+            key = {'Idempotency-Key': f'probe-{self.probes}'}
+            return self.fleet.request('POST', '/v1/orders', order_body(self.skus[0]), key, link)[0] == 201
+        except (OSError, HTTPException):
+            return False
+        finally:
+            link.close()
 
     def stop(self):
         for b in self.buyers:
