@@ -175,7 +175,7 @@ run_leave(void *arg)
 void
 http_server_leave(struct http_server *s)
 {
-    loop_post(s->home.loop, run_leave, s);
+    loop_call(s->home.loop, run_leave, s);
 }
 
 static void

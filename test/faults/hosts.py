@@ -33,7 +33,7 @@ RECOVERY_S = 60         # by then a checkout is answered again
 
 def enter():
     """Runs this program again in namespaces of its own."""
-    words = ['unshare', '--net', '--mount', *([] if os.getuid() == 0 else ['--user', '--map-root-user'])]
+    words = ['unshare', '--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc', *([] if os.getuid() == 0 else ['--user', '--map-root-user'])]
     can = subprocess.run([*words, 'ip', 'link', 'add', 'try', 'type', 'bridge'], capture_output=True, text=True)
     if can.returncode:
         print('hosts.py cannot run here: it needs network namespaces with bridges (root, or unprivileged user '
@@ -193,7 +193,8 @@ def trial(options):
     pairs = [tuple(p.split('-')) for p in options.pairs or []] or pairs_of(services)
     with Postgres(host=place.host('postgres'), port=PORTS['postgres'], inside=place.inside('postgres')) as postgres, \
             RabbitMQ(host=place.host('rabbitmq'), inside=place.inside('rabbitmq')) as rabbitmq:
-        fleet = Fleet(postgres.database('souk'), rabbitmq.url, place)
+        # Stock waits longer for its order than any trouble lasts.
+        fleet = Fleet(postgres.database('souk'), rabbitmq.url, place, settings={'reservation_hold_s': options.hold_s})
         try:
             fleet.start()
             skus = [fleet.product(f'thing-{i}', 1000 + i, STOCK) for i in range(4)]
@@ -211,7 +212,7 @@ def trial(options):
             if options.only in (None, 'rabbitmq'):
                 rabbitmq_dies(trouble, rabbitmq, options.dead_s)
             crowd.stop()
-            complaints, settled_s = Reckoning(fleet, crowd.buyers, skus).reckon()
+            complaints, settled_s = Reckoning(fleet, crowd.buyers, skus).reckon(options.hold_s + 90)
             print('\n'.join((complaints + trouble.complaints)[:40]))
             print(f'{crowd.made()} checkouts, {sum(b.tries for b in crowd.buyers)} requests, {crowd.troubles()}; '
                   f'settled after {settled_s:.0f} s, {len(complaints)} complaints', flush=True)
@@ -233,6 +234,7 @@ def main():
     options.pairs = options.pairs or (SHORT if options.short else None)
     options.seconds = options.seconds or (8 if options.short else 30)
     options.restarts, options.dead_s = (3, 15) if options.short else (10, 60)
+    options.hold_s = int(4 * options.seconds + 30)
     results = trial(options)
     print(f'{sum(results)} passed, {len(results) - sum(results)} failed')
     sys.exit(not all(results))

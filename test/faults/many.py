@@ -401,18 +401,19 @@ class Reckoning:
 
     def journal(self):
         """Audit has every event once, and nothing is parked anywhere."""
-        heard = {row['id'] for row in self.fleet.rows('audit', 'SELECT id FROM bus_event')}
+        heard = {row['id']: row['topic'] for row in self.fleet.rows('audit', 'SELECT id, topic FROM bus_event')}
         published = set()
         for s in self.fleet.services:
             name = s['name']
             if name == 'search':
                 continue
             for row in self.fleet.rows(name, 'SELECT subscriber, event_id, state, error FROM bus_parked'):
-                self.claim(False, f'{name} has parked {row}')
+                self.claim(False, f'{name} has parked {heard.get(row["event_id"])}: {row}')
             if s['publishes']:
                 mine = {row['id'] for row in self.fleet.rows(name, 'SELECT id FROM bus_event')}
                 published |= mine
-        self.claim(heard <= published, f'audit has heard {len(heard - published)} events that nobody has published')
+        for what, ids in (('has not heard', published - heard.keys()), ('has made up', heard.keys() - published)):
+            self.claim(not ids, f'audit {what} {len(ids)} events: {sorted(ids)[:3]}')
         for words in (('journal', 'verify'), ('journal', 'replay')):
             code, out, error = self.fleet.command(*words)
             self.claim(code == 0, f'souk {" ".join(words)}: {out} {error}')
