@@ -1,6 +1,6 @@
 # The front door.  The real build is meson.build; this says what one may ask for.
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-all test-build faults bench e2e fresh map docs deploy check format clean install
+.PHONY: help build run run-many test test-all test-build faults bench e2e fresh map docs deploy check format clean install
 DATA   ?= souk-data
 LISTEN ?= 127.0.0.1:8080
 export CCACHE_SLOPPINESS := time_macros
@@ -15,6 +15,10 @@ build: ## install what is missing and build build/souk
 
 run: build ## build, and serve a demo shop on http://127.0.0.1:8080 (DATA=folder LISTEN=addr:port)
 	build/souk run --data $(DATA) --listen $(LISTEN) --demo
+
+run-many: build ## the same, each service a process, on a PostgreSQL and a RabbitMQ of its own
+	@tools/install test
+	@tools/run_many.py --data $(DATA)-many --listen $(LISTEN)
 
 test-build: build
 	@tools/install test

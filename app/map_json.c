@@ -96,6 +96,7 @@ map_json(struct arena *a)
         put(one, "name", json_string(all[i]->name));
         put(one, "listens", json_boolean(all[i]->listens));
         put(one, "hears_all", json_boolean(all[i]->hears_all != NULL));
+        put(one, "full_text", json_boolean(all[i]->full_text)); /* keeps SQLite in every shape */
         put(one, "serves", serves(all[i]));
         put(one, "calls", calls(all[i]));
         put(one, "publishes", publishes(all[i]));

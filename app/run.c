@@ -34,6 +34,7 @@ struct running {
 
 static bool bring_up(struct running *r, const struct options *options);
 static bool open_up(struct running *r, const struct options *options);
+static bool suit_replicas(struct running *r, const struct topology *t, const struct process *process);
 static bool serve_web(struct running *r);
 static const struct process *process_of(const struct options *options, const struct topology *t);
 static bool import_demo(struct running *r);
@@ -69,9 +70,8 @@ bring_up(struct running *r, const struct options *options)
     const struct process *process = NULL;
     if (topology && !(process = process_of(options, topology)))
         return false;
-    const char *keys = conf_get(r->conf, "auth_keys");
-    if (topology && strcmp(topology->store, "sqlite") != 0 && strcmp(keys, "files") == 0)
-        conf_set(r->conf, "auth_keys", "store", r->arena, &why); /* replicas share what they sign with */
+    if (topology && !suit_replicas(r, topology, process))
+        return false;
     if (topology && !topology_spread(topology))
         topology = NULL, process = NULL; /* what a Souk without a topology is */
     r->process = process;
@@ -92,6 +92,25 @@ bring_up(struct running *r, const struct options *options)
     if (operator_serve(r->loop, r->node, r->arena, &r->operators, &why))
         return complain("%s", why), false;
     return serve_web(r);
+}
+
+/* Replicas share what they sign with, and what a provider has booked.  Where a name stands for several of
+ * them, as in Kubernetes, they cannot be seen here. */
+static bool
+suit_replicas(struct running *r, const struct topology *t, const struct process *process)
+{
+    const char *why;
+    bool files = strcmp(conf_get(r->conf, "auth_keys"), "files") == 0;
+    if (files && strcmp(t->store, "sqlite") != 0)
+        conf_set(r->conf, "auth_keys", "store", r->arena, &why);
+    bool in_process = strcmp(conf_get(r->conf, "sandbox"), "on") == 0 &&
+                      !*conf_get(r->conf, "sandbox_url");
+    if (in_process && process == topology_home(t, "payments") && strchr(process->address, ','))
+        return complain("%s has several addresses, and the sandbox's ledger is a file of one process: set"
+                        " sandbox_url to where `souk sandbox` serves, or sandbox to off",
+                        process->name),
+               false;
+    return true;
 }
 
 /* The gateway's routes where it runs; elsewhere what watches over a process wants to see. */

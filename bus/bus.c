@@ -174,7 +174,10 @@ worker_wait(struct worker *w, int64_t until_mono_us)
     if (!waits)
         return;
 
-    fiber_park_until(until_mono_us);
+    if (until_mono_us > env.mono_us())
+        fiber_park_until(until_mono_us);
+    else
+        fiber_yield(); /* parking until what is past would not let others run */
     spin_lock(&w->lock);
     w->waiting = w->woken = false;
     spin_unlock(&w->lock);

@@ -190,16 +190,20 @@ enum status bus_read(struct bus *bus, struct tx_scope *scope, int64_t after, con
 int64_t bus_head(struct bus *bus, struct tx_scope *scope);
 
 /*
- * Erasing from the journal.  An erasing event is noted in the transaction that hears it, in whose
- * store the journal is; bus_erase, called now and then, gives fn each event before it and the event
- * itself, and writes what fn makes of them.  That begins when every subscriber has heard the erasing
- * event, and what somebody has parked keeps its data until it is handled.
+ * Erasing from a store's bus_event.  An erasing event is noted, whole, in a transaction of the store
+ * by who hears it; it need not stand there.  bus_erase, called now and then, gives fn each event that
+ * was there, and writes what fn makes of it.  That begins at due_us, and when every subscriber here
+ * has heard them all.
+ *
+ * Spread, each store is noted in and gone through for itself; due_us gives those time who hear
+ * elsewhere.  A copy that came after the note is given too, if its event was published before.
+ * Embedded, what somebody has parked keeps its data until it is handled; spread, it is parked whole.
  */
 typedef bool bus_erase_fn(struct arena *a, const struct event *erasing, const struct event *e,
                           ProtobufCBinaryData *ret_data); /* false: e stays as it is */
-void bus_erase_note(struct tx *tx, const struct event *erasing);
+void bus_erase_note(struct tx *tx, const struct event *erasing, int64_t due_us);
 /* Some pages of it. */
-enum status bus_erase(struct bus *bus, bus_erase_fn *fn);
+enum status bus_erase(struct bus *bus, struct store *store, bus_erase_fn *fn);
 
 /* A parked event: retrying, or dead. */
 struct dead_letter {

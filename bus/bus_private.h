@@ -10,7 +10,7 @@
  * cursor.c    how far it is
  * parked.c    events that failed: retry, dead letters
  * relay.c     from the listeners' store into the journal
- * erase.c     what is personal goes from the journal
+ * erase.c     what is personal goes from the journal, or an outbox
  * broadcast.c who hears events outside any transaction
  * bus.c       starting, stopping
  * drain.c     waiting

@@ -3,7 +3,6 @@
  * confirmed, repeats, reorders between subjects, is away, delivers again after a reconnection.
  */
 #pragma once
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 
 #include "base/arena.h"
 #include "bus/broker_ops.h"
+#include "fiber/fiber.h"
 
 enum { FAKE_QUEUES_MAX = 16, FAKE_CONSUMERS_MAX = 32, FAKE_MESSAGES_MAX = 1 << 16 };
 
@@ -39,7 +39,7 @@ struct broker_queue {
 };
 
 struct broker {
-    pthread_mutex_t lock; /* guards all */
+    struct spin lock; /* guards all */
     struct fake_queue queues[FAKE_QUEUES_MAX];
     size_t n_queues;
     struct broker_queue consumers[FAKE_CONSUMERS_MAX];
@@ -113,7 +113,7 @@ fake_publish(struct broker *b, const struct event *events, size_t n, int64_t unt
 {
     (void)until_mono_us;
     enum status st = OK;
-    pthread_mutex_lock(&b->lock);
+    spin_lock(&b->lock);
     for (size_t i = 0; i < n; i++) {
         for (size_t j = 0; j < i; j++)
             b->out_of_turn += fake_same_subject(&events[j], &events[i]);
@@ -133,7 +133,7 @@ fake_publish(struct broker *b, const struct event *events, size_t n, int64_t unt
     for (size_t i = 0; i < FAKE_CONSUMERS_MAX; i++)
         if (b->consumers[i].queue)
             b->consumers[i].wake(b->consumers[i].arg);
-    pthread_mutex_unlock(&b->lock);
+    spin_unlock(&b->lock);
     return st;
 }
 
@@ -141,7 +141,7 @@ static struct broker_queue *
 fake_subscribe(struct broker *b, const char *name, const char *const *topics, enum broker_kind kind,
                void (*wake)(void *arg), void *arg)
 {
-    pthread_mutex_lock(&b->lock);
+    spin_lock(&b->lock);
     size_t i = 0, j = 0;
     while (i < b->n_queues && strcmp(b->queues[i].name, name) != 0)
         i++;
@@ -157,7 +157,7 @@ fake_subscribe(struct broker *b, const char *name, const char *const *topics, en
         j++;
     struct broker_queue *consumer = &b->consumers[j];
     *consumer = (struct broker_queue){b, q, wake, arg, 0};
-    pthread_mutex_unlock(&b->lock);
+    spin_unlock(&b->lock);
     return consumer;
 }
 
@@ -179,7 +179,7 @@ fake_take(struct broker_queue *c, struct arena *a, size_t n, struct event *ret_e
 {
     struct broker *b = c->broker;
     size_t found = 0;
-    pthread_mutex_lock(&b->lock);
+    spin_lock(&b->lock);
     for (size_t i = 0; i < c->queue->n && found < n && !b->away && fake_serves(b, c); i++) {
         struct fake_message *m = c->queue->messages[i];
         if (m->taken_by)
@@ -189,7 +189,7 @@ fake_take(struct broker_queue *c, struct arena *a, size_t n, struct event *ret_e
         fake_copy(&ret_events[found], &m->event, a);
         ret_tags[found++] = m->tag;
     }
-    pthread_mutex_unlock(&b->lock);
+    spin_unlock(&b->lock);
     return found;
 }
 
@@ -213,10 +213,10 @@ fake_drop(struct fake_queue *q, const struct broker_queue *c, uint64_t tag)
 static void
 fake_ack(struct broker_queue *c, uint64_t tag)
 {
-    pthread_mutex_lock(&c->broker->lock);
+    spin_lock(&c->broker->lock);
     if (tag >= c->valid_from)
         fake_drop(c->queue, c, tag);
-    pthread_mutex_unlock(&c->broker->lock);
+    spin_unlock(&c->broker->lock);
 }
 
 static void
@@ -232,7 +232,7 @@ static void
 fake_unsubscribe(struct broker_queue *c)
 {
     struct broker *b = c->broker;
-    pthread_mutex_lock(&b->lock);
+    spin_lock(&b->lock);
     fake_give_back(b, c);
     if (c->queue->kind == BROKER_BROADCAST) {
         for (size_t i = 0; i < c->queue->n; i++)
@@ -246,21 +246,21 @@ fake_unsubscribe(struct broker_queue *c)
     for (size_t i = 0; i < FAKE_CONSUMERS_MAX; i++)
         if (b->consumers[i].queue)
             b->consumers[i].wake(b->consumers[i].arg);
-    pthread_mutex_unlock(&b->lock);
+    spin_unlock(&b->lock);
 }
 
 /* All connections break, and come again. */
 static void
 fake_reconnect(struct broker *b, bool away)
 {
-    pthread_mutex_lock(&b->lock);
+    spin_lock(&b->lock);
     b->away = away;
     for (size_t i = 0; i < FAKE_CONSUMERS_MAX; i++)
         if (b->consumers[i].queue) {
             fake_give_back(b, &b->consumers[i]);
             b->consumers[i].wake(b->consumers[i].arg);
         }
-    pthread_mutex_unlock(&b->lock);
+    spin_unlock(&b->lock);
 }
 
 static const struct broker_ops fake_broker_ops = {
@@ -271,7 +271,6 @@ static struct broker *
 fake_broker_new(void)
 {
     struct broker *b = calloc(1, sizeof *b);
-    pthread_mutex_init(&b->lock, NULL);
     b->dice = 7;
     return b;
 }

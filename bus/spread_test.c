@@ -9,7 +9,7 @@
 #include "bus/fake_broker_test.h"
 #include "test/test.h"
 
-enum { FIBERS_MAX = 200, PROCESSES = 4, DRAIN_US = 20000000, SUBJECTS = 5, FAULTS = 30 };
+enum { FIBERS_MAX = 200, PROCESSES = 4, DRAIN_US = 40000000, SUBJECTS = 5, FAULTS = 30 };
 
 /* ---- the services ---------------------------------------------------------------------------- */
 
@@ -20,7 +20,8 @@ enum { FIBERS_MAX = 200, PROCESSES = 4, DRAIN_US = 20000000, SUBJECTS = 5, FAULT
         .type = &souk__bus__parked_row__descriptor                                                 \
     }
 static const struct topic sold = TOPIC("shop", "sold"), looked = TOPIC("shop", "looked"),
-                          mailed = TOPIC("mail", "mailed"), moved = TOPIC("shelf", "moved");
+                          mailed = TOPIC("mail", "mailed"), moved = TOPIC("shelf", "moved"),
+                          gone = TOPIC("mail", "gone"); /* erases what was of its subject */
 
 #define SERVICE_TABLES(of)                                                                         \
     {                                                                                              \
@@ -89,6 +90,14 @@ hear(void *arg, struct tx *tx, const struct event *e)
     return OK;
 }
 
+/* In a store for itself; until it is due, somebody may be elsewhere who has not heard. */
+static enum status
+note_gone(void *due_us, struct tx *tx, const struct event *e)
+{
+    bus_erase_note(tx, e, *(const int64_t *)due_us);
+    return OK;
+}
+
 /* ---- processes ------------------------------------------------------------------------------- */
 
 struct heard {
@@ -105,7 +114,7 @@ struct process {
     struct heard heard;
     _Atomic(struct bus *) bus;  /* NULL while it is down */
     _Atomic(struct bus *) twin; /* another replica, in the same store */
-    atomic_int guests;          /* who are asking its outbox */
+    atomic_int guests;          /* who are asking its outbox, or kick it */
     atomic_bool away;           /* not to be reached by others */
     atomic_bool leads, twin_leads;
 };
@@ -114,7 +123,8 @@ struct system {
     const char *dir;
     struct process processes[PROCESSES];
     struct broker *broker;
-    bool shared;
+    bool shared, unrepaired, erases;
+    int64_t due_us;     /* of what erases */
     atomic_int slow_us; /* each answer comes so late */
     atomic_int repeats; /* each second answer is one to an older question */
     atomic_int asked;
@@ -124,11 +134,13 @@ static void
 on_durable(void *arg, uint64_t batch)
 {
     struct process *p = arg;
+    p->guests++;
     struct bus *bus = p->bus, *twin = p->twin;
     if (bus)
         bus_kick(bus, batch);
     if (twin)
         bus_kick(twin, batch);
+    p->guests--;
 }
 
 static struct process *
@@ -214,7 +226,7 @@ start_bus(struct process *p, bool (*leads_here)(struct store *store, const char 
         .poll_us = 200 * MILLISECOND_US,
         .look_us = 100 * MILLISECOND_US,
         .repair_us = 50 * MILLISECOND_US,
-        .repair_age_us = 100 * MILLISECOND_US,
+        .repair_age_us = s->unrepaired ? HOUR_US : 100 * MILLISECOND_US,
     });
     bus_subscribe(bus, &(struct subscriber){
                            .service = p->ear->service,
@@ -225,6 +237,15 @@ start_bus(struct process *p, bool (*leads_here)(struct store *store, const char 
                            .shared = s->shared,
                            .keeps_journal = strcmp(p->ear->service, "audit") == 0,
                        });
+    static const char *const only_gone[] = {"mail.gone", NULL};
+    if (s->erases)
+        bus_subscribe(bus, &(struct subscriber){
+                               .service = arena_printf(p->arena, "erasure_%s", p->ear->service),
+                               .store = p->store,
+                               .topics = only_gone,
+                               .handle = note_gone,
+                               .arg = &s->due_us,
+                           });
     static const char *const only_sold[] = {"shop.sold", NULL};
     bus_listen(bus, only_sold, hear_broadcast, &p->heard);
     bus_start(bus);
@@ -271,7 +292,6 @@ stop_bus(struct process *p, _Atomic(struct bus *) *at)
     bus_stop(bus);
     while (p->guests > 0)
         usleep(1000);
-    usleep(1000); /* a kick may be under way */
     bus_free(bus);
 }
 
@@ -408,11 +428,16 @@ is_settled(struct system *s)
 static bool
 comes_true(bool (*claim)(struct system *s), struct system *s)
 {
-    for (int i = 0; i < 1000; i++) {
+    for (int64_t until_us = env.mono_us() + DRAIN_US; env.mono_us() < until_us;) {
         if (claim(s))
             return true;
         usleep(20000);
     }
+    struct arena *a = arena_new();
+    for (size_t i = 0; i < PROCESSES; i++)
+        if (s->processes[i].store)
+            printf("  %s: %d wrong\n", ears[i].service, wrong_effects(&s->processes[i], a));
+    arena_free(a);
     return false;
 }
 
@@ -490,11 +515,15 @@ TEST(an_outbox_that_is_away_or_slow_or_repeats_itself_loses_nothing)
     system_close(&s);
 }
 
+/* By outboxes, by a broker, and by a broker alone. */
 TEST(a_restart_at_any_point_and_a_failing_store_lose_and_repeat_no_effect)
 {
-    for (int broker = 0; broker < 2; broker++) {
+    for (int broker = 0; broker < 3; broker++) {
         struct system s;
-        system_open(&s, broker);
+        system_open(&s, broker > 0);
+        s.unrepaired = broker == 2;
+        for (size_t i = 0; i < 3; i++)
+            reopen(&s, i);
         for (int k = 1; k <= FAULTS; k++) {
             size_t i = (size_t)k % 3;
             store_fail_at(s.processes[i].store, k);
@@ -660,9 +689,9 @@ TEST(a_new_subscriber_is_filled_from_the_whole_history)
     for (int broker = 0; broker < 2; broker++) {
         struct system s;
         system_open(&s, broker);
-        publish_many(&s, 0, 1200);
+        publish_many(&s, 0, 700);
         process_open(&s, 3);
-        publish_many(&s, 1200, 1220);
+        publish_many(&s, 700, 720);
         check(comes_true(is_settled, &s));
         if (!broker)
             check_order(&s);
@@ -700,6 +729,195 @@ TEST(a_broadcast_is_heard_in_every_process_though_another_is_away)
     }
 }
 
+/* ---- erasing --------------------------------------------------------------------------------- */
+
+enum { GONE_SUBJECT = 1 };
+
+static struct statement list_gone = {
+    .service = "bus",
+    .name = "test_list_gone",
+    .sql = "SELECT * FROM bus_event WHERE subject = ?1 ORDER BY position",
+};
+static struct statement count_erasures = {
+    .service = "bus",
+    .name = "test_count_erasures",
+    .sql = "SELECT count(*) FROM bus_erasure",
+};
+static struct statement let_erase = {
+    .service = "bus",
+    .name = "test_let_erase",
+    .sql = "UPDATE bus_erasure SET due_us = 0",
+    .writes = true,
+};
+
+/* Who is gone leaves no number. */
+static bool
+forget_number(struct arena *a, const struct event *erasing, const struct event *e,
+              ProtobufCBinaryData *ret)
+{
+    if (strcmp(e->subject, erasing->subject) != 0)
+        return false;
+    ParkedRow left = SOUK__BUS__PARKED_ROW__INIT;
+    left.subject = e->subject;
+    ret->len = souk__bus__parked_row__get_packed_size(&left);
+    ret->data = arena_alloc(a, ret->len);
+    souk__bus__parked_row__pack(&left, ret->data);
+    return true;
+}
+
+static int64_t
+number_of(const ProtobufCBinaryData *data)
+{
+    ParkedRow *message = souk__bus__parked_row__unpack(NULL, data->len, data->data);
+    int64_t number = message->attempts;
+    souk__bus__parked_row__free_unpacked(message, NULL);
+    return number;
+}
+
+/* Events in p's store that still have one. */
+static int
+with_numbers(struct process *p, const char *subject)
+{
+    struct arena *a = arena_new();
+    EventRow **rows;
+    size_t n = rows_of(p, a, &list_gone, subject, &rows);
+    int found = 0;
+    for (size_t i = 0; i < n; i++)
+        found += number_of(&rows[i]->data) > 0;
+    arena_free(a);
+    return found;
+}
+
+static int64_t
+erasures_in(struct process *p)
+{
+    struct arena *a = arena_new();
+    struct tx_scope scope = {.arena = a};
+    int64_t n = -1;
+    struct tx *tx = tx_begin_read_in(p->store, "bus", &scope);
+    sql_int(tx, &count_erasures, NULL, 0, &n);
+    tx_end(tx);
+    arena_free(a);
+    return n;
+}
+
+static bool
+audit_has_its_copies(struct system *s)
+{
+    return with_numbers(&s->processes[2], "sub_1") == 60;
+}
+
+static bool
+audit_has_them_all(struct system *s)
+{
+    return with_numbers(&s->processes[2], "sub_1") == 63;
+}
+
+static bool
+all_have_noted(struct system *s)
+{
+    for (size_t i = 0; i < 3; i++)
+        if (erasures_in(&s->processes[i]) != 1)
+            return false;
+    return true;
+}
+
+static void
+erase_all(struct system *s)
+{
+    for (size_t i = 0; i < 3; i++)
+        check_int(bus_erase(s->processes[i].bus, s->processes[i].store, forget_number), OK);
+}
+
+static bool
+all_are_done(struct system *s)
+{
+    erase_all(s);
+    for (size_t i = 0; i < 3; i++)
+        if (erasures_in(&s->processes[i]) != 0)
+            return false;
+    return true;
+}
+
+static void
+now_it_is_due(struct process *p)
+{
+    struct tx_scope scope = {.arena = p->arena};
+    struct tx *tx = tx_begin_in(p->store, "bus", &scope);
+    sql_exec(tx, &let_erase, NULL, 0);
+    check_int(tx_commit(tx), OK);
+    check_int(store_wait(&scope), OK);
+}
+
+TEST(each_store_erases_what_it_published_and_audit_its_copies_of_all)
+{
+    for (int broker = 0; broker < 2; broker++) {
+        struct system s;
+        system_open(&s, broker);
+        s.erases = true;
+        s.due_us = INT64_MAX;
+        for (size_t i = 0; i < 3; i++)
+            reopen(&s, i);
+        ears[1].bad_number = 11; /* of sub_1 */
+        ears[1].failures_left = 1 << 20;
+        publish_many(&s, 0, 300);
+        check(comes_true(audit_has_its_copies, &s));
+        s.processes[0].away =
+            true; /* asked for it, it tells the next event after the erasing one */
+        publish(&s, &sold, 500 + GONE_SUBJECT);
+        publish(&s, &gone, 1000 + GONE_SUBJECT);
+        check(comes_true(all_have_noted, &s));
+        s.processes[0].away = false;
+        check_int(with_numbers(&s.processes[0], "sub_1"), 51);
+        check_int(with_numbers(&s.processes[1], "sub_1"), 11);
+        erase_all(&s); /* it is not due */
+        check_int(with_numbers(&s.processes[0], "sub_1"), 51);
+
+        publish(&s, &sold, 2000 + GONE_SUBJECT); /* he is back */
+        check(comes_true(audit_has_them_all, &s));
+        for (size_t i = 0; i < 3; i++)
+            now_it_is_due(&s.processes[i]);
+        check(comes_true(all_are_done, &s));
+        check_int(with_numbers(&s.processes[0], "sub_1"), 1);
+        check_int(with_numbers(&s.processes[1], "sub_1"), 0);
+        check_int(with_numbers(&s.processes[2], "sub_1"), 1);
+        check_int(with_numbers(&s.processes[2], "sub_2"), 60);
+
+        struct tx_scope scope = {.arena = s.processes[1].arena}; /* parked: whole */
+        struct dead_letter *letters;
+        size_t n = 0;
+        check(comes_true(mail_has_a_dead_letter, &s));
+        check_int(bus_dead_letters(s.processes[1].bus, &scope, "", 10, &letters, &n), OK);
+        check_int(number_of(&letters[0].event.data), 11);
+        ears[1].failures_left = 0;
+        check_int(bus_redrive(s.processes[1].bus, &scope, letters[0].id), OK);
+        check(comes_true(is_settled, &s));
+        system_close(&s);
+    }
+}
+
+TEST(nothing_is_erased_that_the_broker_has_not_got)
+{
+    struct system s;
+    system_open(&s, true);
+    s.erases = true;
+    reopen(&s, 0);
+    s.broker->refuses = 100;
+    publish(&s, &sold, GONE_SUBJECT);
+    publish(&s, &gone, GONE_SUBJECT);
+    while (erasures_in(&s.processes[0]) == 0) /* by asking mail */
+        usleep(20000);
+    usleep(300000); /* what is followed here is compared meanwhile */
+    check_int(bus_erase(s.processes[0].bus, s.processes[0].store, forget_number), OK);
+    check_int(with_numbers(&s.processes[0], "sub_1"), 1);
+    s.broker->refuses = 0;
+    for (int i = 0; i < 1000 && erasures_in(&s.processes[0]) > 0; i++, usleep(20000))
+        check_int(bus_erase(s.processes[0].bus, s.processes[0].store, forget_number), OK);
+    check_int(with_numbers(&s.processes[0], "sub_1"), 0);
+    check(comes_true(is_settled, &s));
+    system_close(&s);
+}
+
 /* ---- replicas -------------------------------------------------------------------------------- */
 
 /* Two of mail and two of shop, with changing leaders; at times both believe they are. */
@@ -709,10 +927,11 @@ change_leaders(bool broker, bool shared)
     struct system s;
     system_open(&s, broker);
     s.shared = shared;
+    leading[0] = &s.processes[0];
+    leading[1] = &s.processes[1];
     for (size_t i = 0; i < 2; i++) {
         struct process *p = &s.processes[i];
         stop_bus(p, &p->bus);
-        leading[i] = p;
         p->leads = i == 0;
         p->twin_leads = i == 1;
         p->bus = start_bus(p, leads);
@@ -731,8 +950,8 @@ change_leaders(bool broker, bool shared)
     check(comes_true(is_settled, &s));
     if (!broker)
         check_order(&s);
-    leading[0] = leading[1] = NULL;
     system_close(&s);
+    leading[0] = leading[1] = NULL;
 }
 
 TEST(replicas_take_over_from_each_other_and_never_both_have_an_effect)

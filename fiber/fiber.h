@@ -2,12 +2,12 @@
  * Fibers: cheap threads of control that wait without holding a thread.
  *
  * A scheduler runs its fibers on one thread, one at a time; a fiber gives way only where it waits
- * (fiber_park, fiber_sleep_us, fiber_wait_fd, fiber_offload), so code between two waits needs no lock
- * against its neighbours on the same scheduler.  Handlers do not know that they run on one.
+ * (fiber_park, fiber_sleep_us, fiber_wait_fd, fiber_offload), so code between two waits needs no
+ * lock against its neighbours on the same scheduler.  Handlers do not know that they run on one.
  *
- * Every waiting function works on a plain thread too (a command, a test): it then blocks that thread.
- * With env.single_thread, schedulers have no thread of their own: sched_run drives them, offloaded
- * work runs at once, and time is env's virtual clock.
+ * Every waiting function works on a plain thread too (a command, a test): it then blocks that
+ * thread. With env.single_thread, schedulers have no thread of their own: sched_run drives them,
+ * offloaded work runs at once, and time is env's virtual clock.
  */
 #pragma once
 #include <stdbool.h>
@@ -20,7 +20,8 @@ struct fiber;
 /* A scheduler and its thread, named for the debugger.  fibers_max bounds how many live at once. */
 struct sched *sched_new(const char *name, size_t fibers_max);
 
-/* Waits until every fiber has ended, then ends the thread and frees all.  Not from its own fiber. */
+/* Waits until every fiber has ended, then ends the thread and frees all.  Not from its own fiber.
+ */
 void sched_free(struct sched *s);
 
 /* Starts fn(arg) on a fiber of s; from any thread.  False if fibers_max live already. */

@@ -453,7 +453,7 @@ TEST(without_threads_the_caller_runs_the_fibers_on_a_clock_of_his_own)
 
 /* ---- descriptors ---- */
 
-enum { LINES = 40, PINGS = 100 };
+enum { LINES = 40, PINGS = 100, SPOKEN = 1500 };
 
 struct line {
     int in, out;
@@ -508,13 +508,13 @@ TEST(a_descriptor_wakes_the_fiber_or_thread_that_waits_for_it)
     }
 }
 
-/* The other end speaks at about the time at which the wait ends: whichever came first, the next wait
- * is a whole one. */
+/* The other end speaks at about the time at which the wait ends: whichever came first, the next
+ * wait is a whole one. */
 static void
 wait_shortly(void *arg)
 {
     struct line *l = arg;
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; l->heard < SPOKEN; i++) {
         bool told = fiber_wait_fd(l->in, false, env.mono_us() + i % 7 * 10);
         char c;
         if (read(l->in, &c, 1) == 1)
@@ -525,8 +525,6 @@ wait_shortly(void *arg)
             fiber_yield();
     }
     int64_t before_us = env.mono_us();
-    for (char c; read(l->in, &c, 1) == 1;)
-        l->heard++;
     check(!fiber_wait_fd(l->in, false, before_us + 3000));
     check(env.mono_us() - before_us >= 3000);
 }
@@ -535,8 +533,9 @@ static void
 speak(void *arg)
 {
     struct line *l = arg;
-    for (int i = 0; i < 1500; i++) {
-        check(write(l->out, "x", 1) == 1);
+    for (int i = 0; i < SPOKEN; i++) {
+        while (write(l->out, "x", 1) != 1)
+            check(fiber_wait_fd(l->out, true, INT64_MAX));
         if (i % 3)
             fiber_sleep_us(i % 11 * 5);
     }
@@ -552,9 +551,7 @@ TEST(a_wait_for_a_descriptor_ends_in_time_and_leaves_nothing_behind)
     check(sched_spawn(a, wait_shortly, &l));
     sched_free(b);
     sched_free(a);
-    for (char c; read(fd[0], &c, 1) == 1;)
-        l.heard++;
-    check_int(l.heard, 1500);
+    check_int(l.heard, SPOKEN);
     check(!fiber_wait_fd(fd[0], false, env.mono_us() + 1000)); /* on a plain thread */
     close(fd[0]);
     close(fd[1]);

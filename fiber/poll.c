@@ -1,8 +1,8 @@
 /*
  * Waiting for a descriptor: one thread sleeps in epoll for all fibers and wakes them.
  *
- * Who waits stands in a table by descriptor, with the number of that wait.  The poller is told both,
- * so that an event which comes late wakes nobody else.
+ * Who waits stands in a table by descriptor, with the number of that wait.  The poller is told
+ * both, so that an event which comes late wakes nobody else.
  */
 #include <assert.h>
 #include <errno.h>

@@ -13,8 +13,8 @@
 
 void fiber_wait_inside(void);
 void fiber_wake_inside(struct fiber *f);
-/* The same until mono_us; false if the time came first.  Then the waker must be told not to come, or
- * if it is too late for that, waited for by fiber_wait_inside. */
+/* The same until mono_us; false if the time came first.  Then the waker must be told not to come,
+ * or if it is too late for that, waited for by fiber_wait_inside. */
 bool fiber_wait_inside_until(int64_t mono_us);
 
 /* A thread that gets no signals (but those of its own faults), named for the debugger. */

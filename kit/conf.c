@@ -48,7 +48,7 @@ static const struct setting settings[] = {
     {"sandbox", "on", KIND_BOOL, 0, 0, "the sandbox payment provider: on or off"},
     {"sandbox_timeout_ms", "10000", KIND_INT, 1, 60000, "how long a provider may take to answer"},
     {"sandbox_slow_ms", "2000", KIND_INT, 0, 60000, "how long the sandbox's token slow takes"},
-    {"sandbox_url", "", KIND_TEXT, 0, 0, "ask the sandbox that `souk sandbox` serves here instead"},
+    {"sandbox_url", "", KIND_TEXT, 0, 0, "ask the sandbox that `souk sandbox` serves here instead; several processes of payments must"},
     {"sandbox_secret", "", KIND_SECRET, 0, 0, "what that sandbox and its callbacks are known by"},
     {"smtp_url", "", KIND_TEXT, 0, 0,
      "mail server, smtp://host:25 or smtps://host:465; without one, mails are kept in DIR/mail"},
@@ -70,6 +70,8 @@ static const struct setting settings[] = {
      "of a thousand requests, so many are traced; a traceparent says it for its own"},
     {"notice_s", "0", KIND_INT, 0, 600,
      "how long it serves on after SIGTERM, while /readyz says 503 and balancers turn away"},
+    {"erase_after_s", "3600", KIND_INT, 1, 31536000,
+     "between processes, how long events keep who was erased: until all who are to hear them have"},
     {"drain_s", "10", KIND_INT, 0, 600, "how long running requests may take after SIGTERM"},
 };
 enum { SETTINGS = sizeof settings / sizeof settings[0] };

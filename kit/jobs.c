@@ -22,8 +22,9 @@ jobs_start(struct node *node)
             add_job(node, &node->units[i], &node->units[i].service->jobs[j]);
     if (node_rpc(node, "authz", "Report"))
         add_job(node, &node->units[0], &report_grants);
-    if (!node->topology)
-        add_job(node, &node->units[0], &erase_journal);
+    for (size_t i = 0; i < node->n_units; i++)
+        if (erases_events(&node->units[i]))
+            add_job(node, &node->units[i], &erase_journal);
     node->jobs_running = node->n_jobs;
     for (size_t i = 0; i < node->n_jobs; i++) {
         bool spawned = sched_spawn(node->jobs[i].unit->sched, job_main, &node->jobs[i]);

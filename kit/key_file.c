@@ -6,11 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/env.h"
+#include "base/text.h"
 
 enum { KEY_FILE_BYTES_MAX = 4096 };
 
+static bool make_file(struct arena *a, const char *folder, const char *path, const char *text);
 static const char *read_all(struct arena *a, int fd, const char *path, const char **why);
 static bool write_whole(const char *path, const char *text);
 static bool sync_folder(const char *path);
@@ -22,10 +25,7 @@ key_file_open(struct arena *a, const char *folder, const char *name,
     const char *path = arena_printf(a, "%s/%s", folder, name);
     int fd = env.file_open(path, O_RDONLY, 0);
     if (fd < 0 && errno == ENOENT) {
-        /* Complete under another name first: a half-written key would be a key lost. */
-        const char *fresh = arena_printf(a, "%s.new", path);
-        if ((mkdir(folder, 0700) && errno != EEXIST) || !write_whole(fresh, make(a)) ||
-            rename(fresh, path) || !sync_folder(folder) || !sync_folder(arena_printf(a, "%s/..", folder))) {
+        if (!make_file(a, folder, path, make(a))) {
             *why = arena_printf(a, "%s: cannot be made: %s", path, strerror(errno));
             return FAILED_PRECONDITION;
         }
@@ -41,6 +41,23 @@ key_file_open(struct arena *a, const char *folder, const char *name,
         return FAILED_PRECONDITION;
     *ret = text;
     return OK;
+}
+
+/* Complete under a name of its own first: a half-written key would be a key lost.  Several processes may
+ * be at this at once; the first to give it its name wins, and all read what is there then. */
+static bool
+make_file(struct arena *a, const char *folder, const char *path, const char *text)
+{
+    uint8_t own[8];
+    env.random(own, sizeof own);
+    const char *fresh = arena_printf(a, "%s.new-%s", path, hex_encode(a, own, sizeof own));
+    if (mkdir(folder, 0700) && errno != EEXIST)
+        return false;
+    bool made = write_whole(fresh, text) && (link(fresh, path) == 0 || errno == EEXIST);
+    int error = errno;
+    unlink(fresh);
+    errno = error;
+    return made && sync_folder(folder) && sync_folder(arena_printf(a, "%s/..", folder));
 }
 
 static const char *
@@ -66,7 +83,7 @@ read_all(struct arena *a, int fd, const char *path, const char **why)
 static bool
 write_whole(const char *path, const char *text)
 {
-    int fd = env.file_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    int fd = env.file_open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
         return false;
     size_t n = strlen(text);

@@ -262,7 +262,6 @@ extern const size_t souk_n_migrations;
 const char *setting(const struct node *node, const char *name);
 int64_t setting_int(const struct node *node, const char *name);
 const char *node_data_dir(const struct node *node);
-int node_instance(const struct node *node); /* of this process, from 1 */
 /* Of several processes with the service whose code runs, is this the one that does its jobs? */
 bool service_leads(struct request *rq);
 

@@ -4,12 +4,13 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "bus/broker.h"
 #include "kit/node_impl.h"
 #include "kit/peers.h"
 #include "kit/tracer.h"
 #include "net/net.h"
 
-enum { ROUTES_MAX = 256, CODES_MAX = 16, BUCKETS = 9, COUNTERS_MAX = 512, LAGS_MAX = 64 };
+enum { ROUTES_MAX = 256, CODES_MAX = 16, BUCKETS = 9, COUNTERS_MAX = 512, LAGS_MAX = 512 };
 
 static const int64_t bucket_us[BUCKETS] = {500, 1000, 5000, 10000, 50000, 100000, 500000, 1000000,
                                            10000000};
@@ -168,20 +169,65 @@ add_counters(struct text *t, struct arena *a)
     }
 }
 
+/* A figure's lines stand together, as the format wants it. */
 static void
-add_store(struct text *t, const char *name, struct store *store)
+add_stores(struct text *t, const struct node *node)
 {
-    if (!store)
+    static const char *const names[] = {"batches", "transactions", "failed_batches", "round_trips"};
+    for (size_t f = 0; f < sizeof names / sizeof names[0]; f++) {
+        text_printf(t, "# TYPE souk_store_%s_total counter\n", names[f]);
+        for (size_t i = 0; i < node->n_stores; i++) {
+            if (!node->stores[i].store)
+                continue;
+            struct store_figures s = store_figures(node->stores[i].store);
+            const uint64_t values[] = {s.batches, s.transactions, s.failed_batches, s.round_trips};
+            text_printf(t, "souk_store_%s_total{store=\"%s\"} %llu\n", names[f],
+                        node->stores[i].name, (unsigned long long)values[f]);
+        }
+    }
+    text_add(t, "# TYPE souk_store_sync_seconds_total counter\n");
+    for (size_t i = 0; i < node->n_stores; i++)
+        if (node->stores[i].store)
+            text_printf(t, "souk_store_sync_seconds_total{store=\"%s\"} %.6f\n",
+                        node->stores[i].name,
+                        (double)store_figures(node->stores[i].store).sync_us / 1e6);
+}
+
+static void
+add_broker(struct text *t, struct broker *broker)
+{
+    if (!broker)
         return;
-    struct store_figures f = store_figures(store);
-    text_printf(t, "souk_store_batches_total{store=\"%s\"} %llu\n", name,
-                (unsigned long long)f.batches);
-    text_printf(t, "souk_store_transactions_total{store=\"%s\"} %llu\n", name,
-                (unsigned long long)f.transactions);
-    text_printf(t, "souk_store_failed_batches_total{store=\"%s\"} %llu\n", name,
-                (unsigned long long)f.failed_batches);
-    text_printf(t, "souk_store_sync_seconds_total{store=\"%s\"} %.6f\n", name,
-                (double)f.sync_us / 1e6);
+    struct broker_figures f = broker_figures(broker);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counters_of[] = {{"connections", f.connections},
+                       {"published", f.published},
+                       {"confirmed", f.confirmed},
+                       {"delivered", f.delivered},
+                       {"refused", f.refused}};
+    text_printf(t, "# TYPE souk_broker_connected gauge\nsouk_broker_connected %d\n", f.connected);
+    for (size_t i = 0; i < sizeof counters_of / sizeof counters_of[0]; i++)
+        text_printf(t, "# TYPE souk_broker_%s_total counter\nsouk_broker_%s_total %llu\n",
+                    counters_of[i].name, counters_of[i].name,
+                    (unsigned long long)counters_of[i].value);
+}
+
+static void
+add_bus(struct text *t, const struct node *node)
+{
+    struct bus_lag lags[LAGS_MAX];
+    size_t n = bus_lags(node->bus, lags, LAGS_MAX);
+    text_add(t, "# TYPE souk_bus_behind gauge\n");
+    for (size_t i = 0; i < n; i++)
+        text_printf(t, "souk_bus_behind{subscriber=\"%s\",publisher=\"%s\"} %lld\n",
+                    lags[i].subscriber, lags[i].publisher, (long long)lags[i].behind);
+    text_add(t, "# TYPE souk_bus_parked gauge\n");
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || strcmp(lags[i].subscriber, lags[i - 1].subscriber) != 0)
+            text_printf(t, "souk_bus_parked{subscriber=\"%s\"} %lld\n", lags[i].subscriber,
+                        (long long)lags[i].parked);
 }
 
 static int64_t
@@ -204,25 +250,23 @@ metrics_text(struct node *node, struct arena *a)
     add_routes(&t, a);
     add_counters(&t, a);
     tracer_metrics(node->tracer, &t);
-    for (size_t i = 0; i < node->n_stores; i++)
-        add_store(&t, node->stores[i].name, node->stores[i].store);
+    add_stores(&t, node);
     peers_metrics(node->peers, &t);
-    struct bus_lag lags[LAGS_MAX];
-    size_t n = bus_lags(node->bus, lags, LAGS_MAX);
-    text_add(&t, "# TYPE souk_bus_behind gauge\n");
-    for (size_t i = 0; i < n; i++)
-        text_printf(&t, "souk_bus_behind{subscriber=\"%s\"} %lld\n", lags[i].subscriber,
-                    (long long)lags[i].behind);
-    text_add(&t, "# TYPE souk_bus_parked gauge\n");
-    for (size_t i = 0; i < n; i++)
-        text_printf(&t, "souk_bus_parked{subscriber=\"%s\"} %lld\n", lags[i].subscriber,
-                    (long long)lags[i].parked);
+    add_broker(&t, node->broker);
+    add_bus(&t, node);
     struct net_figures net = net_figures();
-    text_printf(&t, "souk_connections_total %llu\nsouk_connections_open %lld\n",
-                (unsigned long long)net.connections, (long long)net.open_connections);
-    text_printf(&t, "souk_requests_refused_total %llu\n", (unsigned long long)net.refused);
-    text_printf(&t, "souk_fibers{sched=\"core\"} %zu\nsouk_fibers{sched=\"listeners\"} %zu\n",
-                sched_fibers(node->core_sched), sched_fibers(node->listener_sched));
-    text_printf(&t, "process_resident_memory_bytes %lld\n", (long long)resident_bytes());
+    text_printf(&t, "# TYPE souk_connections_total counter\nsouk_connections_total %llu\n",
+                (unsigned long long)net.connections);
+    text_printf(&t, "# TYPE souk_connections_open gauge\nsouk_connections_open %lld\n",
+                (long long)net.open_connections);
+    text_printf(&t,
+                "# TYPE souk_requests_refused_total counter\nsouk_requests_refused_total %llu\n",
+                (unsigned long long)net.refused);
+    text_printf(&t, "# TYPE souk_fibers gauge\nsouk_fibers{sched=\"core\"} %zu\n",
+                sched_fibers(node->core_sched));
+    text_printf(&t, "souk_fibers{sched=\"listeners\"} %zu\n", sched_fibers(node->listener_sched));
+    text_printf(&t,
+                "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %lld\n",
+                (long long)resident_bytes());
     return t.bytes;
 }

@@ -61,8 +61,7 @@ node_open(const struct node_options *options, struct arena *a, struct node **ret
     }
     open_bus(node);
     subscribe_units(node);
-    if (!node->topology)
-        subscribe_erasures(node);
+    subscribe_erasures(node);
     node->grants = grants_new(node);
     st = start_services(node, a, why);
     if (st)
@@ -140,6 +139,7 @@ node_stop(struct node *node)
     tasks_stop(node);
     if (node_rpc(node, "authz", "Report"))
         node_run(node, node->units[0].service->name, last_report, node);
+    peers_hang_up(node->peers); /* who waits for an outbox, or for a process that is gone */
     bus_stop(node->bus);
     tracer_stop(node->tracer);
 }
@@ -290,6 +290,7 @@ open_bus(struct node *node)
         options.read_outbox = peer_read_outbox;
         options.read_outbox_arg = node;
         options.leads = store_leads;
+        options.attempts_max = ATTEMPTS_SPREAD_MAX;
         options.broker = node->broker;
         options.broker_ops = &broker_ops;
         options.instance = arena_printf(node->arena, "%s-%d", node->process->name, getpid());

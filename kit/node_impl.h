@@ -9,9 +9,12 @@
 enum {
     SERVICES_MAX = 32,
     CORE_FIBERS_MAX = 4096,
-    LISTENER_FIBERS_MAX = 256,
+    LISTENER_FIBERS_MAX = 1024, /* a subscriber has one for each publisher that runs elsewhere */
     LISTENERS_NICE = 10, /* about a tenth of a processor that sales want too */
     REQUEST_LIFE_US = 10 * 1000 * 1000,
+    /* With growing delays, 200 s: what an event builds on may be another publisher's, and come only when
+     * the broker is back, or the process. */
+    ATTEMPTS_SPREAD_MAX = 12,
 };
 
 /* What soon() was given, by one service. */
@@ -70,7 +73,7 @@ struct node {
     struct grants *grants;
     struct tracer *tracer; /* NULL: nothing is recorded */
 
-    struct job_run jobs[SERVICES_MAX * JOBS_MAX];
+    struct job_run jobs[SERVICES_MAX * (JOBS_MAX + 1) + 1];
     size_t n_jobs;
     struct spin jobs_lock;
     bool jobs_stop;
@@ -129,10 +132,10 @@ struct migration *migrations_of(bool (*wanted)(const void *arg, const char *serv
 enum status peer_read_outbox(void *node, const char *publisher, const struct outbox_ask *ask,
                              struct arena *a, struct outbox_page *ret);
 
-/* erase.c: the subscriber "erasure", and its job. */
+/* erase.c: the subscriber "erasure", and its job; between processes, those of each store. */
 void subscribe_erasures(struct node *node);
+bool erases_events(const struct unit *unit); /* does unit stand for the store? */
 enum status journal_erase(struct request *rq);
-
 
 /* jobs.c */
 void jobs_start(struct node *node);

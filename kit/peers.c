@@ -77,24 +77,35 @@ ask_peer(struct request *rq, const struct process *to, const struct rpc *rpc,
 }
 
 void
-peers_metrics(const struct peers *p, struct text *out)
+peers_hang_up(struct peers *p)
 {
     for (size_t i = 0; p && i < p->topology->n_processes; i++) {
-        struct grpc_channel *channel =
-            __atomic_load_n(&((struct peers *)(uintptr_t)p)->channels[i], __ATOMIC_ACQUIRE);
-        if (!channel)
-            continue;
-        const char *name = p->topology->processes[i].name;
-        struct grpc_figures f = grpc_channel_figures(channel);
-        text_printf(out, "souk_channel_calls_total{to=\"%s\"} %llu\n", name,
-                    (unsigned long long)f.calls);
-        text_printf(out, "souk_channel_retries_total{to=\"%s\"} %llu\n", name,
-                    (unsigned long long)f.retries);
-        text_printf(out, "souk_channel_failures_total{to=\"%s\"} %llu\n", name,
-                    (unsigned long long)f.failures);
-        text_printf(out, "souk_channel_connections_total{to=\"%s\"} %llu\n", name,
-                    (unsigned long long)f.connections);
-        text_printf(out, "souk_channel_under_way{to=\"%s\"} %lld\n", name, (long long)f.under_way);
+        struct grpc_channel *channel = __atomic_load_n(&p->channels[i], __ATOMIC_ACQUIRE);
+        if (channel)
+            grpc_channel_hang_up(channel);
+    }
+}
+
+void
+peers_metrics(const struct peers *p, struct text *out)
+{
+    static const char *const figures[][2] = {{"calls_total", "counter"},
+                                             {"retries_total", "counter"},
+                                             {"failures_total", "counter"},
+                                             {"connections_total", "counter"},
+                                             {"under_way", "gauge"}};
+    for (size_t f = 0; p && f < sizeof figures / sizeof figures[0]; f++) {
+        text_printf(out, "# TYPE souk_channel_%s %s\n", figures[f][0], figures[f][1]);
+        for (size_t i = 0; i < p->topology->n_processes; i++) {
+            struct grpc_channel *channel = __atomic_load_n(&p->channels[i], __ATOMIC_ACQUIRE);
+            if (!channel)
+                continue;
+            struct grpc_figures g = grpc_channel_figures(channel);
+            const uint64_t values[] = {g.calls, g.retries, g.failures, g.connections,
+                                       (uint64_t)g.under_way};
+            text_printf(out, "souk_channel_%s{to=\"%s\"} %llu\n", figures[f][0],
+                        p->topology->processes[i].name, (unsigned long long)values[f]);
+        }
     }
 }
 

@@ -26,7 +26,8 @@ enum status peers_serve(struct peers *p, struct arena *a, const char **why);
 void peers_leave(struct peers *p);
 /* No more calls from others: those that run may end within grace_us. */
 void peers_drain(struct peers *p, int64_t grace_us);
-/* Nothing is asked of others any more. */
+/* Nothing is asked of others any more; what is under way ends with UNAVAILABLE. */
+void peers_hang_up(struct peers *p);
 void peers_free(struct peers *p);
 
 /* Where service runs; NULL in a node without other processes. */

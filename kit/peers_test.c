@@ -308,6 +308,31 @@ TEST(what_only_services_call_is_for_those_whose_table_says_so)
     shop_close(&shop);
 }
 
+/* How many calls of front to back failed, as /metrics tells it. */
+static long
+failed_calls(struct shop *shop)
+{
+    static const char name[] = "souk_channel_failures_total{to=\"back\"} ";
+    const char *at = strstr(metrics_text(shop->front, shop->arena), name);
+    check(at != NULL);
+    return at ? strtol(at + sizeof name - 1, NULL, 10) : -1;
+}
+
+TEST(a_call_that_is_told_no_is_no_failure_of_its_channel)
+{
+    struct shop shop = shop_open();
+    const char *sku = a_product(&shop, 1);
+    GetProductRequest *in = new_get_product_request(shop.arena);
+    in->id = "no-such-thing";
+    long before = failed_calls(&shop);
+    check_int(ask(&shop, nobody, "catalog", "GetProduct", &in->base).st, NOT_FOUND);
+    check_int(failed_calls(&shop), before);
+    node_drain(shop.back, SECOND_US);
+    check_int(buy(&shop, sku, 1).st, UNAVAILABLE);
+    check(failed_calls(&shop) > before);
+    shop_close(&shop);
+}
+
 TEST(a_process_that_is_away_is_told_as_unavailable_and_found_again)
 {
     struct shop shop = shop_open();

@@ -33,6 +33,10 @@ bool erased_by(struct arena *a, const struct event *event, struct erased *ret);
 bool erased_has_id(const struct erased *who, const char *subject, const ProtobufCMessage *m);
 bool erased_has_email(struct arena *a, const struct erased *who, ProtobufCBinaryData value);
 
+/* How long what is erased stays after it was heard who is to be: embedded it is known who has heard;
+ * else others may still hear an older event, or bring it. */
+int64_t erase_after_us(const struct node *node);
+
 /* An event's payload without what is personal in it; false if it is not about who, or has nothing.
  */
 bool erased_payload(struct arena *a, const struct erased *who, const struct event *event,

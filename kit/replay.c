@@ -5,7 +5,7 @@
 
 #include "kit/node_impl.h"
 
-enum { SCRATCH_STORE = STORES_MAX - 1, PAGE_EVENTS = 256, TRIES_MAX = 20, PAUSE_US = 200000, LAGS_MAX = 64 };
+enum { SCRATCH_STORE = STORES_MAX - 1, PAGE_EVENTS = 256, TRIES_MAX = 20, PAUSE_US = 200000, LAGS_MAX = 256 };
 
 struct scratch {
     struct arena *arena;

@@ -221,9 +221,3 @@ node_data_dir(const struct node *node)
 {
     return node->data_dir;
 }
-
-int
-node_instance(const struct node *node)
-{
-    return node->instance;
-}

@@ -65,7 +65,7 @@ struct grpc_server_options {
 enum status grpc_serve(struct loop *loop, const struct grpc_server_options *options,
                        struct arena *a, struct grpc_server **ret, const char **why);
 int grpc_server_port(const struct grpc_server *s);
-/* As http_server_drain; health says NOT_SERVING from here on. */
+/* As http_server_drain; health says NOT_SERVING from here on, and who watches it is sent away. */
 void grpc_server_drain(struct grpc_server *s, int64_t grace_us);
 /* What grpc.health.v1 answers for all services; SERVING from the start on.  Any thread. */
 void grpc_server_healthy(struct grpc_server *s, bool healthy);
@@ -124,12 +124,15 @@ struct grpc_reply {
 /* Connects at its first call.  Never fails by itself. */
 struct grpc_channel *grpc_channel_new(struct loop *loop,
                                       const struct grpc_channel_options *options);
+/* Its calls end with UNAVAILABLE, those under way and those to come. */
+void grpc_channel_hang_up(struct grpc_channel *c);
 void grpc_channel_free(struct grpc_channel *c); /* no call is under way */
 
 /*
  * A unary call: waits (parks the fiber) for its end.  The reply lives in a.
  *
- * The status is the peer's, or: UNAVAILABLE if nothing was sent, or it broke behind that;
+ * The status is the peer's, or: UNAVAILABLE if nothing was sent (also when time ran out over
+ * connecting), or it broke behind that;
  * DEADLINE_EXCEEDED; RESOURCE_EXHAUSTED past a limit of ours; INTERNAL for what is no gRPC.
  * A call is sent again, to another address if there is one, while its deadline lasts: when the peer
  * did certainly not act (no connection, REFUSED_STREAM, behind GOAWAY's last stream), and after
@@ -154,7 +157,8 @@ void grpc_stream_cancel(struct grpc_stream *s); /* from any thread */
 /* Waits for its end and frees it; messages that were not taken are dropped. */
 enum status grpc_stream_end(struct grpc_stream *s, struct arena *a, struct grpc_reply *ret);
 
-/* Figures of a channel, for /metrics. */
+/* Figures of a channel, for /metrics.  A failure is a call that did not get through or broke there
+ * (by HTTP, 500 and above), and not one that was told no. */
 struct grpc_figures {
     uint64_t calls, retries, failures, connections;
     int64_t under_way;

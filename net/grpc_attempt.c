@@ -14,6 +14,7 @@ enum {
 
 static const int64_t patience_us = 2 * SECOND_US; /* for a connection */
 static const int64_t pause_us = 10 * MILLISECOND_US;
+static const char hung_up_why[] = "no more calls are made here";
 
 static void end(struct grpc_stream *s, enum status st, const char *why);
 static void give_back(struct grpc_stream *s);
@@ -93,6 +94,10 @@ static void
 go(struct grpc_stream *s)
 {
     struct grpc_channel *c = s->channel;
+    if (c->hung_up) {
+        end(s, UNAVAILABLE, hung_up_why);
+        return;
+    }
     int64_t now_us = env.mono_us();
     if (!c->waiting && try_to_go(s, now_us))
         return;
@@ -221,6 +226,25 @@ again_or_end(struct grpc_stream *s, bool certain, enum status st, const char *wh
     }
     s->phase = STREAM_PAUSES;
     alarm_set(c->loop, &s->alarm, now_us + wait_us);
+}
+
+/* Those that pause end when they would go on. */
+static void
+hang_up(void *arg)
+{
+    struct grpc_channel *c = arg;
+    c->hung_up = true;
+    while (c->waiting)
+        end(c->waiting, UNAVAILABLE, hung_up_why);
+    for (struct grpc_line *line = c->lines; line; line = line->next)
+        while (line->streams)
+            grpc_stream_fail(line->streams, UNAVAILABLE, hung_up_why);
+}
+
+void
+grpc_channel_hang_up(struct grpc_channel *c)
+{
+    loop_post(c->loop, hang_up, c);
 }
 
 void

@@ -64,7 +64,7 @@ struct grpc_channel {
     struct grpc_line *lines;
     struct grpc_stream *waiting, *waiting_last;
     int64_t tokens; /* of retries, in tenths */
-    bool begun, closing;
+    bool begun, hung_up, closing;
     struct waiter *closer;
 
     _Atomic uint64_t calls, retries, failures, connections; /* any thread */

@@ -54,7 +54,7 @@ static bool
 play(struct actor *w, int fd, uint32_t id)
 {
     char part = w->script[w->at];
-    w->calls++;
+    __atomic_fetch_add(&w->calls, 1, __ATOMIC_RELEASE);
     if (w->script[w->at + 1])
         w->at++;
     switch (part) {
@@ -224,6 +224,50 @@ TEST(a_peer_that_falls_silent_is_found_out_by_pings)
     check_text(out.why, "the peer does not answer any more");
     place_end(&p);
     actor_end(&w);
+}
+
+struct hung_up {
+    struct place *place;
+    struct grpc_reply out;
+    enum status st;
+};
+
+static void *
+call_and_wait(void *arg)
+{
+    struct hung_up *h = arg;
+    struct grpc_ask in = ask_of("/t.T/Echo", "");
+    h->st = grpc_unary(h->place->channel, h->place->arena, &in, &h->out);
+    return NULL;
+}
+
+TEST(who_hangs_up_waits_for_nobody)
+{
+    static const char *const scripts[] = {"S", NULL}; /* a peer that is silent; none at all */
+    for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++) {
+        struct place p;
+        struct actor w;
+        alone_begin(&p);
+        actor_begin(&w, &p, scripts[i] ? scripts[i] : "X");
+        p.channel = grpc_channel_new(
+            p.loop,
+            &(struct grpc_channel_options){.target = scripts[i] ? p.target : "127.0.0.1:1"});
+        struct hung_up h = {.place = &p};
+        pthread_t thread;
+        pthread_create(&thread, NULL, call_and_wait, &h);
+        while (scripts[i] ? __atomic_load_n(&w.calls, __ATOMIC_ACQUIRE) == 0
+                          : grpc_channel_figures(p.channel).under_way == 0)
+            usleep(1000);
+        grpc_channel_hang_up(p.channel);
+        pthread_join(thread, NULL);
+        check_int(h.st, UNAVAILABLE);
+        check_text(h.out.why, "no more calls are made here");
+        struct grpc_reply out;
+        check_int(ask(&p, "/t.T/Echo", "", &out), UNAVAILABLE);
+        check_text(out.why, "no more calls are made here");
+        place_end(&p);
+        actor_end(&w);
+    }
 }
 
 /* ---- servers that come and go ---------------------------------------------------------------- */

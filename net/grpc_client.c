@@ -103,7 +103,7 @@ static enum status
 finish(struct grpc_stream *s, struct arena *a, struct grpc_reply *ret)
 {
     enum status st = s->st;
-    if (st)
+    if (status_http(st) >= 500)
         atomic_fetch_add_explicit(&s->channel->failures, 1, memory_order_relaxed);
     *ret = (struct grpc_reply){
         .why = s->why ? s->why : "",

@@ -1,6 +1,6 @@
 /*
  * The network: one event loop that serves HTTP/1.1 and HTTP/2, with and without TLS, and the
- * client.
+ * client.  gRPC on the same loop is in grpc.h.
  *
  * The loop (libuv) runs on a thread of its own.  A request is handed over whole, on the loop's
  * thread; it is answered from any thread.  HTTP/1.1 is read strictly: whatever is ambiguous (CL

@@ -15,7 +15,8 @@
 enum { ROUNDS = 40, WORDS_MAX = 200, WORD_CHARS_MAX = 32, PARAMS_MAX = 32, LIMIT = 1000 };
 enum { N_STATEMENTS = sizeof souk_statements / sizeof souk_statements[0] };
 
-/* What statements are given: a few ids, so that rows meet, and the words that the schema speaks of. */
+/* What statements are given: a few ids, so that rows meet, and the words that the schema speaks of.
+ */
 struct words {
     char word[WORDS_MAX][WORD_CHARS_MAX];
     int n;
@@ -59,8 +60,7 @@ open_one(struct both *p, const char *path, const char *schema, int number)
 {
     size_t n = 0, n_bus;
     const struct migration *of_bus = bus_migrations(&n_bus);
-    struct migration *wanted =
-        arena_alloc(p->arena, (n_bus + souk_n_migrations) * sizeof *wanted);
+    struct migration *wanted = arena_alloc(p->arena, (n_bus + souk_n_migrations) * sizeof *wanted);
     for (size_t i = 0; i < n_bus; i++)
         wanted[n++] = of_bus[i];
     for (size_t i = 0; i < souk_n_migrations; i++)
@@ -69,11 +69,8 @@ open_one(struct both *p, const char *path, const char *schema, int number)
             if (number == 0)
                 find_words(&p->words, souk_migrations[i].sql);
         }
-    struct store_options o = {.path = path,
-                              .schema = schema,
-                              .number = number,
-                              .migrations = wanted,
-                              .n_migrations = n};
+    struct store_options o = {
+        .path = path, .schema = schema, .number = number, .migrations = wanted, .n_migrations = n};
     struct store *store = NULL;
     const char *why = "";
     check_int(store_open(&o, p->arena, &store, &why), OK);
@@ -159,12 +156,11 @@ run_both(struct both *p, int i)
     const char *name = souk_statements[i].statement.name;
     if (a.st != b.st || a.count != b.count || !text_equal(a.rows, b.rows)) {
         printf("%s.%s: %s, %lld, \"%s\" on SQLite; %s, %lld, \"%s\" on PostgreSQL\n", p->service,
-               name, status_name(a.st), (long long)a.count, a.rows ? a.rows : "",
-               status_name(b.st), (long long)b.count, b.rows ? b.rows : "");
+               name, status_name(a.st), (long long)a.count, a.rows ? a.rows : "", status_name(b.st),
+               (long long)b.count, b.rows ? b.rows : "");
         check(false);
     }
-    check(a.st == OK || a.st == NOT_FOUND || a.st == ALREADY_EXISTS ||
-          a.st == FAILED_PRECONDITION);
+    check(a.st == OK || a.st == NOT_FOUND || a.st == ALREADY_EXISTS || a.st == FAILED_PRECONDITION);
     p->good += a.st == OK && (a.count > 0 || !text_empty(a.rows));
 }
 
@@ -190,8 +186,7 @@ test_service(const char *service, const char *url)
 {
     struct both p = {.arena = arena_new(), .service = service, .seed = 7, .clock = 1000000};
     p.store[0] = open_one(&p, arena_printf(p.arena, "%s/one.db", test_dir()), NULL, 0);
-    p.store[1] =
-        open_one(&p, url, arena_printf(p.arena, "s%d_%s", (int)getpid(), service), 1);
+    p.store[1] = open_one(&p, url, arena_printf(p.arena, "s%d_%s", (int)getpid(), service), 1);
     add_word(&p.words, "a", 1);
     p.scope[0].arena = p.scope[1].arena = p.arena;
     for (int round = 0; round < ROUNDS && !test_failed; round++)

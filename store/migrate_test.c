@@ -37,7 +37,7 @@ TEST(migrations_are_applied_once_in_the_order_of_their_numbers)
         check_int(try_open(&p, list, 3, a, &why), OK);
         check_int(query(&p, "SELECT COUNT(*) * 10 + MAX(n) FROM shop_a"), 22);
         check_int(query(&p, "SELECT COUNT(*) FROM store_migration WHERE length(checksum) = 64"
-                              " AND applied_at_us > 1000000"),
+                            " AND applied_at_us > 1000000"),
                   3);
     }
     arena_free(a);
@@ -95,9 +95,10 @@ TEST(a_migration_that_fails_leaves_nothing_of_itself)
         check_int(try_open(&p, list, 2, a, &why), FAILED_PRECONDITION);
         check(strstr(why, cases[i].words) != NULL);
         check(strstr(why, "shop 002_bad") != NULL);
-        check_int(query(&p, on_postgres() ? "SELECT COUNT(*) FROM pg_class WHERE relname LIKE '%_b' AND"
-                                            " relnamespace = to_regnamespace(current_schema())"
-                                          : "SELECT COUNT(*) FROM sqlite_schema WHERE name LIKE '%_b'"),
+        check_int(query(&p, on_postgres()
+                                ? "SELECT COUNT(*) FROM pg_class WHERE relname LIKE '%_b' AND"
+                                  " relnamespace = to_regnamespace(current_schema())"
+                                : "SELECT COUNT(*) FROM sqlite_schema WHERE name LIKE '%_b'"),
                   0);
         check_int(query(&p, "SELECT COUNT(*) FROM store_migration"), 1);
     }

@@ -5,7 +5,8 @@
 #include "store/inside.h"
 
 enum {
-    /* PostgreSQL keeps up to 64 savepoints of a session at hand; with more, all readers get slower. */
+    /* PostgreSQL keeps up to 64 savepoints of a session at hand; with more, all readers get slower.
+     */
     PG_TRANSACTIONS_MAX = 60,
     PG_READERS_DEFAULT = 8,
     PG_PARAMS_MAX = 64,
@@ -15,8 +16,8 @@ enum {
 
     PG_CONNECT_S = 3,
     PG_STATEMENT_MS = 5000,
-    PG_ANSWER_US = 7000000,       /* how long a server may be silent */
-    PG_PATIENT_US = 1800000000,   /* when it makes tables, or is read as a whole */
+    PG_ANSWER_US = 7000000,     /* how long a server may be silent */
+    PG_PATIENT_US = 1800000000, /* when it makes tables, or is read as a whole */
     PG_BACKOFF_FIRST_US = 100000,
     PG_BACKOFF_MOST_US = 5000000,
 };
@@ -71,11 +72,11 @@ struct pg_conn {
     int64_t patience_us; /* a server silent for so long is taken for gone */
     struct pg_op *ops;
     int first_op, n_ops, ops_room;
-    int unsynced;        /* ops since the last sync */
-    int unknown;         /* statements of the transaction whose outcome nobody has looked at */
-    int depth;           /* savepoints there are, as far as answers were taken */
-    bool committed;      /* what the last COMMIT gave */
-    int64_t idle_us;     /* since when */
+    int unsynced;         /* ops since the last sync */
+    int unknown;          /* statements of the transaction whose outcome nobody has looked at */
+    int depth;            /* savepoints there are, as far as answers were taken */
+    bool committed;       /* what the last COMMIT gave */
+    int64_t idle_us;      /* since when */
     struct pg_conn *next; /* in the list of idle readers, the newest first */
 };
 

@@ -1,6 +1,6 @@
 /*
- * A connection in libpq's pipeline mode: what is sent is noted, and answers are taken in that order.
- * Waiting for the server is waiting for its socket, so that other fibers run meanwhile.
+ * A connection in libpq's pipeline mode: what is sent is noted, and answers are taken in that
+ * order. Waiting for the server is waiting for its socket, so that other fibers run meanwhile.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -218,11 +218,17 @@ connect_blocking(void *conn)
     snprintf(seconds, sizeof seconds, "%d", PG_CONNECT_S);
     snprintf(name, sizeof name, "souk %s", c->pg->schema);
     /* What stands before the URL are defaults that it may change. */
-    const char *const keys[] = {
-        "connect_timeout",     "application_name", "keepalives_idle", "keepalives_interval",
-        "keepalives_count",    "tcp_user_timeout", "dbname",          "client_encoding", NULL};
-    const char *const values[] = {seconds, name,   "5", "2", "3", "5000", c->pg->store.path,
-                                  "UTF8",  NULL};
+    const char *const keys[] = {"connect_timeout",
+                                "application_name",
+                                "keepalives_idle",
+                                "keepalives_interval",
+                                "keepalives_count",
+                                "tcp_user_timeout",
+                                "dbname",
+                                "client_encoding",
+                                NULL};
+    const char *const values[] = {seconds,           name,   "5", "2", "3", "5000",
+                                  c->pg->store.path, "UTF8", NULL};
     c->link = PQconnectdbParams(keys, values, 1);
     if (!c->link)
         abort();

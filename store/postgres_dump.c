@@ -15,9 +15,8 @@ static PGresult *ask(struct pg_dumper *d, const char *sql);
 enum status
 pg_dump(struct store *store, struct dump *dump)
 {
-    struct pg_dumper d = {.conn = pg_reader(postgres_of(store)),
-                          .dump = dump,
-                          .arena = dump->text->arena};
+    struct pg_dumper d = {
+        .conn = pg_reader(postgres_of(store)), .dump = dump, .arena = dump->text->arena};
     if (!d.conn)
         return UNAVAILABLE;
     struct pg_failure failure;

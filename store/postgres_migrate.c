@@ -1,6 +1,6 @@
 /*
- * Migrations: each applied once, in a transaction of its own with the row that says so.  One process
- * of a schema migrates at a time; a session's lock sees to it, and goes with the session.
+ * Migrations: each applied once, in a transaction of its own with the row that says so.  One
+ * process of a schema migrates at a time; a session's lock sees to it, and goes with the session.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -41,10 +41,9 @@ pg_migrate(struct postgres *pg, const struct store_options *options, struct aren
     if (st == OK && !pg_learn_tables(pg, a, why))
         st = UNAVAILABLE;
     if (st == OK)
-        st = run(&m, arena_printf(a,
-                                  "SELECT pg_advisory_unlock(%lld); SET statement_timeout = %d",
-                                  (long long)pg_lock_key("migrate", pg->schema, ""),
-                                  PG_STATEMENT_MS));
+        st = run(&m,
+                 arena_printf(a, "SELECT pg_advisory_unlock(%lld); SET statement_timeout = %d",
+                              (long long)pg_lock_key("migrate", pg->schema, ""), PG_STATEMENT_MS));
     pg->writer.patience_us = PG_ANSWER_US;
     if (st == OK && !pg_pipeline(&pg->writer, true))
         st = UNAVAILABLE;
@@ -128,8 +127,8 @@ apply(struct pg_migrator *m, const struct migration *migration)
     if (st == OK)
         st = run(m, "COMMIT");
     if (st)
-        *m->why = arena_printf(m->arena, "migration %s %s: %s", migration->service,
-                               migration->name, *m->why);
+        *m->why = arena_printf(m->arena, "migration %s %s: %s", migration->service, migration->name,
+                               *m->why);
     return st;
 }
 
@@ -142,9 +141,9 @@ row_literal(struct pg_migrator *m, const struct migration *migration)
     for (int i = 0; i < 3; i++)
         if (!(quoted[i] = PQescapeLiteral(m->pg->writer.link, texts[i], strlen(texts[i]))))
             abort();
-    char *sql = arena_printf(
-        m->arena, "INSERT INTO store_migration VALUES (%s, %d, %s, %s, %lld)", quoted[0],
-        migration->number, quoted[1], quoted[2], (long long)env.now_us());
+    char *sql =
+        arena_printf(m->arena, "INSERT INTO store_migration VALUES (%s, %d, %s, %s, %lld)",
+                     quoted[0], migration->number, quoted[1], quoted[2], (long long)env.now_us());
     for (int i = 0; i < 3; i++)
         PQfreemem(quoted[i]);
     return sql;

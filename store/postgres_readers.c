@@ -6,7 +6,8 @@
 
 enum { WAIT_US_MAX = 5000000, IDLE_US_MAX = 60000000 };
 
-static struct pg_conn *take_idle_or_place(struct postgres *pg, struct pg_waiter *me, bool *ret_wait);
+static struct pg_conn *take_idle_or_place(struct postgres *pg, struct pg_waiter *me,
+                                          bool *ret_wait);
 static bool wait_in_line(struct postgres *pg, struct pg_waiter *me);
 static struct pg_conn *open_one(struct postgres *pg);
 static void give_place(struct postgres *pg, struct pg_conn *conn);

@@ -302,8 +302,8 @@ static size_t
 decode_hex(char *bytes)
 {
     static const signed char digit[256] = {
-        ['1'] = 1,  ['2'] = 2,  ['3'] = 3,  ['4'] = 4,  ['5'] = 5,  ['6'] = 6,  ['7'] = 7, ['8'] = 8,
-        ['9'] = 9,  ['a'] = 10, ['b'] = 11, ['c'] = 12, ['d'] = 13, ['e'] = 14, ['f'] = 15};
+        ['1'] = 1, ['2'] = 2,  ['3'] = 3,  ['4'] = 4,  ['5'] = 5,  ['6'] = 6,  ['7'] = 7, ['8'] = 8,
+        ['9'] = 9, ['a'] = 10, ['b'] = 11, ['c'] = 12, ['d'] = 13, ['e'] = 14, ['f'] = 15};
     size_t n = 0;
     for (const unsigned char *at = (unsigned char *)bytes + 2; at[0] && at[1]; at += 2)
         bytes[n++] = (char)(digit[at[0]] << 4 | digit[at[1]]);

@@ -69,8 +69,7 @@ map_columns(struct cursor *c, const ProtobufCMessageDescriptor *type)
     if (!m->columns)
         abort();
     for (int i = 0; i < m->n_columns; i++)
-        m->columns[i] =
-            find_column(c->statement, c->tx->store->database->column_name(c, i), type);
+        m->columns[i] = find_column(c->statement, c->tx->store->database->column_name(c, i), type);
     m->type = type;
 }
 

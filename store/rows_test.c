@@ -259,11 +259,12 @@ struct mistake {
     const char *words;
 };
 
-/* In a child, which may not use its parent's connections. */
+/* In a child, which may not use its parent's connections, nor start threads. */
 static void
 make_mistake(void *arg)
 {
     struct mistake *m = arg;
+    env.single_thread = true;
     struct store *store = open_at(&m->shop->place, m->shop->arena);
     struct tx *tx =
         (m->for_reading ? tx_begin_read_in : tx_begin_in)(store, m->service, &m->shop->scope);
@@ -334,7 +335,10 @@ TEST(a_statement_touches_its_own_tables_alone)
          "no such single field"},
         {NULL, "shop", {"shop", "whole", "SELECT 1 AS total", false, 0}, true, "is a message"},
         {NULL, "shop", {"shop", "leaf", "SELECT 1 AS \"id.x\"", false, 0}, true, "is no message"},
-        {NULL, "shop", {"shop", "pragma", "PRAGMA synchronous = OFF", true, 0}, false,
+        {NULL,
+         "shop",
+         {"shop", "pragma", "PRAGMA synchronous = OFF", true, 0},
+         false,
          on_postgres() ? "syntax error" : "not auth"},
     };
     struct shop s = shop_open();

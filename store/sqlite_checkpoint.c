@@ -103,7 +103,6 @@ static void
 begin_anew(struct store *store)
 {
     struct sqlite *q = sqlite_of(store);
-    int code =
-        sqlite3_wal_checkpoint_v2(q->copier.db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+    int code = sqlite3_wal_checkpoint_v2(q->copier.db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
     q->readers_stayed = code != SQLITE_OK;
 }

@@ -2,10 +2,10 @@
  * The store: transactions, typed statements, and what has to be durable before an answer leaves.
  *
  * A store is one SQLite file in WAL mode, or one schema of a PostgreSQL database; both have one
- * writer, and mean the same.  A transaction's statements run in a savepoint inside the writer's open
- * batch; the batch is committed (and synced) as soon as the disk is free, so many transactions share
- * one sync.  tx_commit orders a transaction; store_wait waits for the disk, and the kit calls it
- * before any byte leaves the process.
+ * writer, and mean the same.  A transaction's statements run in a savepoint inside the writer's
+ * open batch; the batch is committed (and synced) as soon as the disk is free, so many transactions
+ * share one sync.  tx_commit orders a transaction; store_wait waits for the disk, and the kit calls
+ * it before any byte leaves the process.
  *
  * On PostgreSQL statements that give nothing back are only sent (sql_exec); what gives something
  * waits for the server, and so do tx_status, tx_message, tx_undo_to and tx_commit where the outcome
@@ -36,9 +36,9 @@ enum { STORES_MAX = 40 };
 
 /* What a piece of work carries of the stores it touched. */
 struct tx_scope {
-    struct arena *arena;         /* where rows and messages of failure go */
-    uint64_t batch[STORES_MAX];  /* newest batch it wrote or read in, by store; 0 is none */
-    struct tx *open;             /* at most one */
+    struct arena *arena;        /* where rows and messages of failure go */
+    uint64_t batch[STORES_MAX]; /* newest batch it wrote or read in, by store; 0 is none */
+    struct tx *open;            /* at most one */
 };
 
 struct value {
@@ -91,13 +91,15 @@ struct migration {
 struct store_options {
     /* The database file (":memory:" is not allowed), or "postgresql://…". */
     const char *path;
-    /* On PostgreSQL: the schema, made at the first open, that its tables stand in, and they alone. */
+    /* On PostgreSQL: the schema, made at the first open, that its tables stand in, and they alone.
+     */
     const char *schema;
-    int readers_max;                     /* on PostgreSQL: connections that read; 0 is 8 */
-    int number;                          /* its place in tx_scope.batch, 0 to STORES_MAX - 1 */
-    const struct migration *migrations;  /* of all services whose tables stand here, in any order */
+    int readers_max;                    /* on PostgreSQL: connections that read; 0 is 8 */
+    int number;                         /* its place in tx_scope.batch, 0 to STORES_MAX - 1 */
+    const struct migration *migrations; /* of all services whose tables stand here, in any order */
     size_t n_migrations;
-    /* Called on the committing side after a batch is durable, before its waiters wake.  May be NULL. */
+    /* Called on the committing side after a batch is durable, before its waiters wake.  May be
+     * NULL. */
     void (*on_durable)(void *arg, uint64_t batch);
     void *on_durable_arg;
 };
@@ -108,19 +110,19 @@ enum status store_open(const struct store_options *options, struct arena *a, str
 /* Commits and waits for what is open, checkpoints, closes. */
 void store_close(struct store *store);
 
-/* A transaction that writes.  Waits (parks) for the writer; never fails by itself: a store in trouble
- * gives a transaction that is failed from the start, or fails at its first statement.  service is the
- * name its statements must have. */
+/* A transaction that writes.  Waits (parks) for the writer; never fails by itself: a store in
+ * trouble gives a transaction that is failed from the start, or fails at its first statement.
+ * service is the name its statements must have. */
 struct tx *tx_begin_in(struct store *store, const char *service, struct tx_scope *scope);
 /* One that reads, as of one moment. */
 struct tx *tx_begin_read_in(struct store *store, const char *service, struct tx_scope *scope);
 
 /*
  * Ends tx.  OK: its writes are ordered and visible, and durable once store_wait says OK.
- * Otherwise nothing of it happened: the first failure of its statements (ALREADY_EXISTS for a unique
- * or primary key, FAILED_PRECONDITION for any other constraint, UNAVAILABLE if the disk is full or
- * failing or the server away, INVALID_ARGUMENT for text that PostgreSQL does not take, which is what
- * is not UTF-8), or tx_fail's.
+ * Otherwise nothing of it happened: the first failure of its statements (ALREADY_EXISTS for a
+ * unique or primary key, FAILED_PRECONDITION for any other constraint, UNAVAILABLE if the disk is
+ * full or failing or the server away, INVALID_ARGUMENT for text that PostgreSQL does not take,
+ * which is what is not UTF-8), or tx_fail's.
  */
 enum status tx_commit(struct tx *tx);
 /* Ends tx; what it wrote is undone.  The way to end one begun for reading. */
@@ -128,14 +130,14 @@ void tx_end(struct tx *tx);
 
 /* Makes tx fail with st (the first failure stays).  Returns st. */
 enum status tx_fail(struct tx *tx, enum status st);
-enum status tx_status(struct tx *tx); /* OK while nothing failed */
+enum status tx_status(struct tx *tx);  /* OK while nothing failed */
 const char *tx_message(struct tx *tx); /* the store's words for the failure, for the log; or "" */
 struct tx_scope *tx_scope_of(const struct tx *tx);
 struct store *tx_store(const struct tx *tx);
 
 /*
- * Waits until every batch the scope wrote or read in is durable.  UNAVAILABLE if one of them failed:
- * then none of its transactions happened, whatever tx_commit said.
+ * Waits until every batch the scope wrote or read in is durable.  UNAVAILABLE if one of them
+ * failed: then none of its transactions happened, whatever tx_commit said.
  */
 enum status store_wait(struct tx_scope *scope);
 /* True if store_wait would return at once. */
@@ -156,7 +158,8 @@ enum status sql_one(struct tx *tx, struct statement *s, const struct value *in, 
 /* All rows, as an array in the scope's arena.  ret_messages is a Type ***. */
 enum status sql_many(struct tx *tx, struct statement *s, const struct value *in, size_t n,
                      const ProtobufCMessageDescriptor *type, void *ret_messages, size_t *ret_n);
-/* One integer: the first column of the first row.  NOT_FOUND (which does not fail tx) without a row. */
+/* One integer: the first column of the first row.  NOT_FOUND (which does not fail tx) without a
+ * row. */
 enum status sql_int(struct tx *tx, struct statement *s, const struct value *in, size_t n,
                     int64_t *ret);
 enum status sql_text(struct tx *tx, struct statement *s, const struct value *in, size_t n,
@@ -168,17 +171,17 @@ int tx_mark(struct tx *tx);
 void tx_undo_to(struct tx *tx, int mark);
 
 /*
- * True while this process leads what ("relay") in the store.  On SQLite it always does.  On PostgreSQL
- * a session's advisory lock says so; without it, it is tried for about once a second, and with it the
- * session is looked after as often, so that for some seconds after a leader was cut off two may
- * believe to lead.  Leading spares work; what may happen once only is guarded by rows.
+ * True while this process leads what ("relay") in the store.  On SQLite it always does.  On
+ * PostgreSQL a session's advisory lock says so; without it, it is tried for about once a second,
+ * and with it the session is looked after as often, so that for some seconds after a leader was cut
+ * off two may believe to lead.  Leading spares work; what may happen once only is guarded by rows.
  */
 bool store_leads(struct store *store, const char *what);
 /* Lets another lead.  store_close does so for all. */
 void store_leads_drop(struct store *store, const char *what);
 
-/* Figures for /metrics: batches committed, transactions in them, the sum of sync times, and how often
- * a server was waited for. */
+/* Figures for /metrics: batches committed, transactions in them, the sum of sync times, and how
+ * often a server was waited for. */
 struct store_figures {
     uint64_t batches, transactions, failed_batches;
     int64_t sync_us;
@@ -187,12 +190,12 @@ struct store_figures {
 struct store_figures store_figures(struct store *store);
 
 /*
- * A canonical dump of the tables whose name passes accept, ordered by name, then by primary key, each
- * row as one line of SQL literals: equal content gives equal bytes.
+ * A canonical dump of the tables whose name passes accept, ordered by name, then by primary key,
+ * each row as one line of SQL literals: equal content gives equal bytes.
  */
 enum status store_dump(struct store *store, bool (*accept)(const char *table, void *arg), void *arg,
                        struct arena *a, char **ret);
 
-/* For tests: the k-th statement from now fails as a full disk would, and if it runs in the writer the
- * open batch is rolled back with it; a batch's COMMIT counts as one.  0 turns it off. */
+/* For tests: the k-th statement from now fails as a full disk would, and if it runs in the writer
+ * the open batch is rolled back with it; a batch's COMMIT counts as one.  0 turns it off. */
 void store_fail_at(struct store *store, int k);

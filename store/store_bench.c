@@ -2,7 +2,9 @@
  * What the store costs: the rows of a sale in seven transactions with two waits for the disk, by
  * many fibers, beside a bare SQLite loop that writes the same rows.
  *
- *     store_bench [buyers] [seconds]
+ *     store_bench [buyers] [seconds] [postgresql://…]
+ *
+ * With a server only that is measured: sales whose skus are spread, and sales of one sku.
  */
 #include <sqlite3.h>
 #include <stdio.h>
@@ -17,7 +19,13 @@
 #include "fiber/fiber.h"
 #include "store/store.h"
 
-enum { SALES_A_COMMIT = 32, PAYLOAD_BYTES = 300, SKUS = 500, BUYERS_MAX = 4096 };
+enum {
+    SALES_A_COMMIT = 32,
+    PAYLOAD_BYTES = 300,
+    SKUS = 500,
+    BUYERS_MAX = 4096,
+    TRANSACTIONS = 7 /* of a sale */
+};
 
 static const char gateway_schema[] =
     "CREATE TABLE gateway_key (id TEXT PRIMARY KEY, body_hash TEXT NOT NULL, state TEXT NOT NULL,"
@@ -136,6 +144,7 @@ struct bare {
 
 static int64_t stop_us;
 static int sold, failed;
+static bool hot; /* all buy the same */
 static unsigned seed = 1;
 
 static void
@@ -216,7 +225,8 @@ sell(const struct runner *r, struct arena *a)
     s.reservation = id_derive(a, "rsv", s.key, NULL);
     s.payment = id_derive(a, "pay", s.key, NULL);
     for (int i = 0; i < 2; i++)
-        s.sku[i] = arena_printf(a, "sku-%d", i * SKUS / 2 + rand_r(&seed) % (SKUS / 2) + 1);
+        s.sku[i] =
+            arena_printf(a, "sku-%d", i * SKUS / 2 + (hot ? 0 : rand_r(&seed) % (SKUS / 2)) + 1);
     sell_reserve(r, &s);
     sell_pay(r, &s);
 }
@@ -368,18 +378,17 @@ run_bare(const char *dir, int sales_a_commit, int64_t for_us)
     return rate;
 }
 
+/* The rate; figures says what of the store it took. */
 static double
-run_store(const char *dir, int buyers, int64_t for_us)
+run_store(struct store_options *o, const char *what, int buyers, int64_t for_us,
+          struct store_figures *figures)
 {
-    char path[256], what[64];
-    snprintf(path, sizeof path, "%s/store-%d.db", dir, buyers);
-    struct store_options o = {.path = path,
-                              .migrations = migrations,
-                              .n_migrations = sizeof migrations / sizeof migrations[0]};
     struct arena *a = arena_new();
     struct store *store;
     const char *why;
-    if (store_open(&o, a, &store, &why) != OK) {
+    o->migrations = migrations;
+    o->n_migrations = sizeof migrations / sizeof migrations[0];
+    if (store_open(o, a, &store, &why) != OK) {
         printf("%s\n", why);
         exit(1);
     }
@@ -390,20 +399,41 @@ run_store(const char *dir, int buyers, int64_t for_us)
     for (int i = 0; i < buyers; i++)
         sched_spawn(s, buy, store);
     sched_free(s);
-    snprintf(what, sizeof what, "store, %d buyers", buyers);
     double rate = tell(what, env.mono_us() - began_us, cpu_us() - began_cpu_us);
-    struct store_figures f = store_figures(store);
-    char wal[300];
-    snprintf(wal, sizeof wal, "%s-wal", path);
-    FILE *file = fopen(wal, "r");
-    fseek(file, 0, SEEK_END);
-    printf("    %.1f transactions a batch, %.0f batches/s, %.0f us a commit, WAL %.1f MiB\n",
-           (double)f.transactions / (double)f.batches, (double)f.batches * 1e6 / (double)for_us,
-           (double)f.sync_us / (double)f.batches, (double)ftell(file) / (1 << 20));
-    fclose(file);
+    *figures = store_figures(store);
+    printf("    %.1f transactions a batch, %.0f batches/s, %.0f us a commit",
+           (double)figures->transactions / (double)figures->batches,
+           (double)figures->batches * 1e6 / (double)for_us,
+           (double)figures->sync_us / (double)figures->batches);
     store_close(store);
     arena_free(a);
     return rate;
+}
+
+static double
+run_file(const char *dir, int buyers, int64_t for_us)
+{
+    char path[256], what[64];
+    struct store_figures figures;
+    snprintf(path, sizeof path, "%s/store-%d.db", dir, buyers);
+    snprintf(what, sizeof what, "store, %d buyers", buyers);
+    struct store_options o = {.path = path};
+    double rate = run_store(&o, what, buyers, for_us, &figures);
+    printf("\n");
+    return rate;
+}
+
+static void
+run_server(const char *url, int buyers, int64_t for_us)
+{
+    char schema[40], what[64];
+    struct store_figures f;
+    snprintf(schema, sizeof schema, "bench%d_%d_%d", (int)getpid(), buyers, hot);
+    snprintf(what, sizeof what, "postgresql, %d buyers, %s", buyers, hot ? "one sku" : "spread");
+    struct store_options o = {.path = url, .schema = schema};
+    double rate = run_store(&o, what, buyers, for_us, &f);
+    printf(", %.0f transactions/s,\n    %.1f waits for the server a sale\n", rate * TRANSACTIONS,
+           (double)f.round_trips / sold);
 }
 
 int
@@ -411,13 +441,20 @@ main(int argc, char **argv)
 {
     int buyers = argc > 1 ? atoi(argv[1]) : 64;
     int64_t for_us = (argc > 2 ? atoi(argv[2]) : 2) * SECOND_US;
+    if (argc > 3) {
+        for (int i = 0; i < 4; i++) {
+            hot = i % 2;
+            run_server(argv[3], i < 2 ? 1 : buyers, for_us);
+        }
+        return failed != 0;
+    }
     char dir[] = "/tmp/store-bench-XXXXXX";
     if (!mkdtemp(dir))
         return 1;
     double one = run_bare(dir, 1, for_us);
     double many = run_bare(dir, SALES_A_COMMIT, for_us);
-    double single = run_store(dir, 1, for_us);
-    double store = run_store(dir, buyers, for_us);
+    double single = run_file(dir, 1, for_us);
+    double store = run_file(dir, buyers, for_us);
     printf("store, %d buyers: %.2f of the bare loop with %d sales a commit, %.2f of one with 1\n",
            buyers, store / many, SALES_A_COMMIT, store / one);
     printf("store, 1 buyer: %.2f of the bare loop with 1 sale a commit\n", single / one);

@@ -115,11 +115,8 @@ open_at(const struct place *p, struct arena *a)
 {
     struct store *store = NULL;
     const char *why = "";
-    const struct store_options o = {.path = p->path,
-                                    .schema = p->schema,
-                                    .number = 1,
-                                    .migrations = schema,
-                                    .n_migrations = 2};
+    const struct store_options o = {
+        .path = p->path, .schema = p->schema, .number = 1, .migrations = schema, .n_migrations = 2};
     check_int(store_open(&o, a, &store, &why), OK);
     check_text(why, "");
     return store;

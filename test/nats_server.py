@@ -14,8 +14,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from private_server import make_certificate, obey  # noqa: E402
-from souk import free_port  # noqa: E402
+from private_server import free_port, make_certificate, obey  # noqa: E402
 
 SERVER = '/usr/sbin/nats-server'
 

@@ -20,6 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from private_server import Shared, free_port  # noqa: E402
 
 CONNECTIONS_MAX = 300
 WAIT_S = 60
@@ -49,34 +53,33 @@ def alone():
         return sum(int(line.split()[2]) for line in lines) == 1
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-
-class Postgres:
+class Postgres(Shared):
     """sync: commits wait for the disk, as they do where it matters; a test that only kills the server
-    and not the machine loses nothing without.  inside: what stands before the command, to run it elsewhere."""
+    and not the machine loses nothing without.  folder: where it is kept, and found again.  host: where it
+    listens, and inside what stands before its command, to run it elsewhere."""
 
-    def __init__(self, sync=False, start=True, host='127.0.0.1', port=None, inside=()):
-        self.bin, self.process, self.host, self.inside = programs(), None, host, inside
-        self.folder = tempfile.mkdtemp(prefix='souk-postgres-')
+    def __init__(self, sync=False, start=True, folder=None, host='127.0.0.1', port=None, inside=()):
+        self.bin, self.process, self.host, self.inside = programs(), None, host, list(inside)
+        self.kept = folder is not None
+        self.folder = os.path.abspath(folder) if folder else tempfile.mkdtemp(prefix='souk-postgres-')
         self.data = f'{self.folder}/data'
         self.as_user = ['setpriv']
+        os.makedirs(self.folder, exist_ok=True)
         if os.getuid() == 0 and alone():
             self.as_user = ['unshare', '--map-user=1000', '--map-group=1000', 'setpriv']
         elif os.getuid() == 0:
             user = other_user()
             os.chown(self.folder, user.pw_uid, user.pw_gid)
             self.as_user += [f'--reuid={user.pw_uid}', f'--regid={user.pw_gid}', '--clear-groups']
-        # English order by default, so that what relies on the order of bytes is seen to ask for it.
-        self.run('initdb', '-D', self.data, '-U', 'souk', '-A', 'trust', '-E', 'UTF8', '--locale=C', '-N',
-                 '--locale-provider=icu', '--icu-locale=en')
+        if not os.path.exists(f'{self.data}/PG_VERSION'):
+            # English order by default, so that what relies on the order of bytes is seen to ask for it.
+            self.run('initdb', '-D', self.data, '-U', 'souk', '-A', 'trust', '-E', 'UTF8', '--locale=C', '-N',
+                     '--locale-provider=icu', '--icu-locale=en')
         self.port = port or free_port()
-        with open(f'{self.data}/postgresql.conf', 'a') as conf:
+        sockets = '' if self.kept else self.folder      # the name of a socket is short
+        with open(f'{self.data}/postgresql.conf', 'w') as conf:
             conf.write(f"port = {self.port}\nlisten_addresses = '{host}'\n"
-                       f"unix_socket_directories = '{self.folder}'\nmax_connections = {CONNECTIONS_MAX}\n"
+                       f"unix_socket_directories = '{sockets}'\nmax_connections = {CONNECTIONS_MAX}\n"
                        f"fsync = {'on' if sync else 'off'}\nlog_min_messages = fatal\n")
         with open(f'{self.data}/pg_hba.conf', 'a') as rules:
             rules.write('host all all samenet trust\n')
@@ -118,8 +121,12 @@ class Postgres:
 
     def database(self, name):
         """A new, empty database: its URL."""
-        self.run('createdb', '-h', self.folder, '-p', str(self.port), '-U', 'souk', name)
+        self.run('createdb', '-h', self.host, '-p', str(self.port), '-U', 'souk', name)
         return f'postgresql://souk@{self.host}:{self.port}/{name}'
+
+    def drop(self, name):
+        """With whoever is still connected."""
+        self.run('dropdb', '-h', self.host, '-p', str(self.port), '-U', 'souk', '--force', '--if-exists', name)
 
     def stop(self, how=signal.SIGQUIT):
         """Immediately, unless told otherwise: as if it had crashed, with its files as they are."""
@@ -135,8 +142,9 @@ class Postgres:
         self.start()
 
     def close(self):
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.stop(signal.SIGINT if self.kept else signal.SIGQUIT)
+        if not self.kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self):
         return self
@@ -153,5 +161,6 @@ def obey(server):
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, lambda *what: sys.exit(1))
     with Postgres(sync='--sync' in sys.argv) as one:
         obey(one)

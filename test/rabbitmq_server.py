@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from private_server import make_certificate, obey  # noqa: E402
-from souk import free_port  # noqa: E402
+from private_server import Shared, free_port, make_certificate, obey  # noqa: E402
 
+NODE = 'souk@localhost'      # its data are this node's: only its epmd, which is its own, knows the name
 LIBRARY = '/usr/lib/rabbitmq/bin'
 CONFIG = '''listeners.tcp.1 = {host}:{port}
 {tls}loopback_users = none
@@ -32,12 +32,15 @@ ssl_options.keyfile = {folder}/server.key
 '''
 
 
-class RabbitMQ:
-    """With tls, url is of amqps, beside the port without."""
+class RabbitMQ(Shared):
+    """With tls, url is of amqps, beside the port without.  folder: where it is kept, and found again.
+    host: where it listens, and inside what stands before its commands, to run it elsewhere."""
 
-    def __init__(self, tls=False, start=True, host='127.0.0.1', inside=()):
-        self.host, self.inside = host, inside
-        self.folder = tempfile.mkdtemp(prefix='souk-rabbitmq-')
+    def __init__(self, tls=False, start=True, folder=None, host='127.0.0.1', inside=()):
+        self.host, self.inside = host, list(inside)
+        self.kept = folder is not None
+        self.folder = os.path.abspath(folder) if folder else tempfile.mkdtemp(prefix='souk-rabbitmq-')
+        os.makedirs(self.folder, exist_ok=True)
         self.port, self.dist_port, self.epmd_port, tls_port = (free_port() for _ in range(4))
         self.url, listens = f'amqp://guest:guest@{host}:{self.port}', ''
         self.process = self.epmd = None
@@ -50,7 +53,7 @@ class RabbitMQ:
         self.environment = {
             'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LANG': 'C.UTF-8', 'HOME': self.folder,
             'ERL_EPMD_PORT': str(self.epmd_port), 'ERL_EPMD_ADDRESS': '127.0.0.1',
-            'RABBITMQ_NODENAME': f'souk{self.port}@localhost', 'RABBITMQ_DIST_PORT': str(self.dist_port),
+            'RABBITMQ_NODENAME': NODE, 'RABBITMQ_DIST_PORT': str(self.dist_port),
             'RABBITMQ_MNESIA_BASE': f'{self.folder}/mnesia', 'RABBITMQ_LOG_BASE': f'{self.folder}/log',
             'RABBITMQ_CONF_ENV_FILE': '/dev/null', 'RABBITMQ_CONFIG_FILE': f'{self.folder}/rabbitmq.conf',
             'RABBITMQ_ENABLED_PLUGINS_FILE': f'{self.folder}/plugins',
@@ -65,14 +68,16 @@ class RabbitMQ:
                                          env=self.environment, stdin=subprocess.DEVNULL,
                                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with open(f'{self.folder}/out', 'ab') as out:
-            self.process = subprocess.Popen([*self.inside, f'{LIBRARY}/rabbitmq-server'], env=self.environment, cwd=self.folder,
-                                            stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                            start_new_session=True)
+            # The script stops its node at SIGTERM: so it ends with whoever started it.
+            self.process = subprocess.Popen([*self.inside, 'setpriv', '--pdeathsig=TERM',
+                                             f'{LIBRARY}/rabbitmq-server'], env=self.environment, cwd=self.folder, stdin=subprocess.DEVNULL,
+                                            stdout=out, stderr=out, start_new_session=True)
         ends = time.monotonic() + wait_s
         while time.monotonic() < ends and self.process.poll() is None:
             if self.answers():
                 return
             time.sleep(0.05)
+        self.kill()
         raise AssertionError('rabbitmq does not get ready:\n' + Path(f'{self.folder}/out').read_text()[-3000:])
 
     def answers(self):
@@ -111,11 +116,14 @@ class RabbitMQ:
         self.kill()
 
     def close(self):
+        if self.kept:
+            self.stop()
         self.kill()
         if self.epmd:
             self.epmd.kill()
             self.epmd.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self):
         return self

@@ -7,7 +7,7 @@ a program, and stopped at its end; each Souk has a database, and a virtual host 
 import atexit
 import itertools
 import os
-import shutil
+import secrets
 import signal
 import subprocess
 import sys
@@ -22,28 +22,48 @@ if SHAPE not in SHAPES:
 
 _servers = {}
 _numbers = itertools.count(1)
+_ours = secrets.token_hex(4)      # in the names of what this program makes
+
+
+def server_class(kind):
+    if kind == 'postgres':
+        from postgres_server import Postgres
+        return Postgres
+    from rabbitmq_server import RabbitMQ
+    return RabbitMQ
+
+
+def variable(kind):
+    """Of the environment: the server that programs which run one after the other share (tools/e2e.py)."""
+    return f'SOUK_E2E_{kind.upper()}'
 
 
 def shared(kind):
-    """The one PostgreSQL or RabbitMQ of this program."""
+    """The one PostgreSQL or RabbitMQ of this program, or of those that it runs among."""
     if kind not in _servers:
-        if kind == 'postgres':
-            from postgres_server import Postgres as Server
-        else:
-            from rabbitmq_server import RabbitMQ as Server
-        _servers[kind] = Server()
-        atexit.register(_servers[kind].close)
+        told = os.environ.get(variable(kind))
+        server = server_class(kind)
+        _servers[kind] = server.told(told) if told else server()
+        if not told:
+            atexit.register(_servers[kind].close)
     return _servers[kind]
+
+
+def kinds(shape):
+    return {'embedded': (), 'rabbitmq': ('postgres', 'rabbitmq')}.get(shape, ('postgres',))
 
 
 def database():
     """A new, empty database: its URL."""
-    return shared('postgres').database(f'souk{next(_numbers)}')
+    server, name = shared('postgres'), f'souk_{_ours}_{next(_numbers)}'
+    if variable('postgres') in os.environ:
+        atexit.register(server.drop, name)
+    return server.database(name)
 
 
 class VirtualHosts:
-    """Made twenty at a time: each call of rabbitmqctl starts an Erlang machine of its own."""
-    CHUNK = 20
+    """Made several at a time: each call of rabbitmqctl starts an Erlang machine of its own."""
+    CHUNK_MAX = 20
 
     def __init__(self):
         self.made = self.used = 0
@@ -51,13 +71,21 @@ class VirtualHosts:
     def take(self):
         server = shared('rabbitmq')
         if self.used == self.made:
-            names = ', '.join(f'<<"t{i}">>' for i in range(self.made, self.made + self.CHUNK))
-            server.control('eval', f'[begin rabbit_vhost:add(N, <<"test">>), '
-                           f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, N, <<".*">>, <<".*">>, '
-                           f'<<".*">>, <<"test">>) end || N <- [{names}]].')
-            self.made += self.CHUNK
+            if self.made == 0 and variable('rabbitmq') in os.environ:
+                atexit.register(self.delete)
+            chunk = min(self.CHUNK_MAX, 3 * self.made or 2)
+            self.each(f'rabbit_vhost:add(N, <<"test">>), rabbit_auth_backend_internal:set_permissions(<<"guest">>, N, '
+                      f'<<".*">>, <<".*">>, <<".*">>, <<"test">>)', self.made, self.made + chunk)
+            self.made += chunk
         self.used += 1
-        return f'{server.url}/t{self.used - 1}'
+        return f'{server.url}/t{_ours}-{self.used - 1}'
+
+    def delete(self):
+        self.each('rabbit_vhost:delete(N, <<"test">>)', 0, self.made)
+
+    def each(self, what, first, end):
+        names = ', '.join(f'<<"t{_ours}-{i}">>' for i in range(first, end))
+        shared('rabbitmq').control('eval', f'[begin {what} end || N <- [{names}]].')
 
 
 _hosts = VirtualHosts()
@@ -93,7 +121,8 @@ class Processes:
         self.topology = f'{souk.folder}/topology.conf'
         lines = [f'store {self.store}', f'broker {self.broker.url}']
         for name in self.names:
-            addresses = ','.join(f'127.0.0.1:{free_port()}' for _ in range(instances))
+            many = 1 if name == 'payments' and 'SOUK_SANDBOX_URL' not in souk.environment else instances
+            addresses = ','.join(f'127.0.0.1:{free_port()}' for _ in range(many))
             lines.append(f'process {name} {name} {addresses}')
             self.monitors[name] = free_port()
         Path(self.topology).write_text('\n'.join(lines) + '\n')
@@ -142,11 +171,12 @@ class Processes:
                 process.wait()
 
     def stop(self, *names):
-        """SIGTERM; the gateway ends before the others are asked to.  Gives the worst exit code."""
-        if not names and 'gateway' in self.running:
-            code = self.stop('gateway')
-            return self.stop() or code
-        names = names or list(self.running)
+        """SIGTERM: the gateway ends before the others are asked to, and authz, to whom they report as they end,
+        after them.  Gives the worst exit code."""
+        if not names:
+            others = [name for name in self.running if name not in ('gateway', 'authz')]
+            codes = [self.stop(*wave) for wave in (['gateway'], others, ['authz']) if wave]
+            return next((code for code in codes if code), 0)
         for name in names:
             process = self.running.get(name)
             if process and process.poll() is None:
@@ -158,6 +188,22 @@ class Processes:
         code = self.stop()
         self.broker.close()
         return code
+
+    def values(self):
+        """(table, column, value) of the whole database; bytea as bytes."""
+        import psycopg2
+        link = psycopg2.connect(self.store)
+        link.set_session(readonly=True)
+        with link, link.cursor() as cursor:
+            cursor.execute("SELECT schemaname, tablename FROM pg_tables "
+                           "WHERE schemaname NOT IN ('pg_catalog', 'information_schema')")
+            for schema, table in cursor.fetchall():
+                cursor.execute(f'SELECT * FROM "{schema}"."{table}"')
+                names = [d[0] for d in cursor.description]
+                for row in cursor:
+                    yield from ((table, name, bytes(value) if isinstance(value, memoryview) else value)
+                                for name, value in zip(names, row))
+        link.close()
 
     def rows(self, service, sql):
         """What a query gives on the service's tables, as dictionaries."""

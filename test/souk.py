@@ -4,10 +4,8 @@ import hashlib
 import hmac
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,28 +17,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import shapes  # noqa: E402
+from private_server import free_port  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 BINARY = os.environ.get('SOUK_BINARY', str(ROOT / 'build/souk'))
 PASSWORD = 'correct horse battery'
-
-
-_given = set()
-
-
-def free_port():
-    """One that no outgoing connection is given before it is used: below the ephemeral ones; never twice."""
-    while True:
-        port = random.randrange(10000, 32000)
-        if port in _given:
-            continue
-        _given.add(port)
-        with socket.socket() as s:
-            try:
-                s.bind(('127.0.0.1', port))
-                return port
-            except OSError:
-                pass
 
 
 class Souk:
@@ -128,11 +109,34 @@ class Souk:
             db.close()
         return found
 
+    def values(self):
+        """(table, column, value) of all there is, in all its stores; blobs as bytes."""
+        if self.many:
+            yield from self.many.values()
+        for path in sorted(Path(self.data).rglob('*.db')):
+            db = sqlite3.connect(f'file:{path}?mode=ro', uri=True)
+            tables = [t for t, in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+            for table in tables:
+                rows = db.execute(f'SELECT * FROM "{table}"')
+                names = [d[0] for d in rows.description]
+                yield from ((table, name, value) for row in rows for name, value in zip(names, row))
+            db.close()
+
     def metrics(self):
         """Of all its processes."""
         if self.many:
             return ''.join(self.many.page(name, '/metrics')[1] for name in self.many.names)
         return self.get('/metrics')[1].decode()
+
+    def level(self):
+        """Waits until no subscriber is behind.  Of another process's outbox each knows only what it was told, so
+        that in many processes a moment is left to be told."""
+        def behind():
+            return any(line.startswith('souk_bus_behind{') and not line.endswith(' 0')
+                       for line in self.metrics().splitlines())
+        for _ in range(2):
+            time.sleep(0.3 if self.many else 0.03)
+            assert wait_for(lambda: not behind(), 60), 'a subscriber stays behind'
 
     def request(self, method, path, body=None, headers=None, connection=None):
         """Gives (status, decoded JSON or text, headers)."""
@@ -215,6 +219,6 @@ def wait_for(claim, wait_s=30):
 def main():
     """Runs the calling module's tests; closes with "N passed, N failed"."""
     result = unittest.main(module='__main__', exit=False, verbosity=1, warnings='ignore').result
-    bad = len(result.failures) + len(result.errors)
-    print(f'{result.testsRun - bad - len(result.skipped)} passed, {bad} failed', flush=True)
+    bad = len({getattr(test, 'test_case', test).id() for test, _ in result.failures + result.errors})
+    print(f'{max(0, result.testsRun - bad - len(result.skipped))} passed, {bad} failed', flush=True)
     sys.exit(bool(bad))

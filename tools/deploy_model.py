@@ -39,6 +39,10 @@ class Shape:
     def front(self):
         return self.home[FRONT]
 
+    def keeps_file(self, process):
+        """Its store is a file in its data folder, rebuilt when it is lost; so it has one replica."""
+        return any(self.services[s]['full_text'] for s in process.services)
+
     def tests_payments(self):
         return any('sandbox' in self.fact(p, 'reaches', []) for p in self.processes)
 
@@ -47,9 +51,7 @@ class Shape:
         found = [self.facts['services'].get(s, {}).get(name, empty) for s in process.services]
         if isinstance(empty, list):
             return sorted({x for one in found for x in one})
-        if isinstance(empty, dict):
-            return {k: v for one in found for k, v in one.items()}
-        return next((x for x in found if x), empty)
+        return {k: v for one in found for k, v in one.items()}
 
     def asks(self, service):
         """Which services this one sends rpcs to, and why."""

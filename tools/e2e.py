@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """The scenarios, from outside, in the shape that SHAPE says (test/shapes.py); closes with "N passed, N failed".
+They share the servers of this run.
 
     SHAPE=rabbitmq tools/e2e.py [NAME…]      NAME: only programs whose name has it
 """
@@ -23,6 +24,8 @@ OTHERS = {'deploy', 'broker_client', 'grpc_interop', 'new_service'}
 def main(names):
     environment = {**os.environ, 'SHAPE': shapes.SHAPE,
                    'SOUK_BINARY': os.environ.get('SOUK_BINARY', str(ROOT / 'build/souk'))}
+    for kind in shapes.kinds(shapes.SHAPE):
+        environment[shapes.variable(kind)] = shapes.shared(kind).tell()
     passed = failed = 0
     for path in sorted((ROOT / 'test/scenarios').glob('*_test.py')):
         name = path.stem.removesuffix('_test')

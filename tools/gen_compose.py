@@ -41,7 +41,7 @@ def souk(shape, command, port):
 def process(shape, p):
     facts, ports = shape.facts, shape.facts['ports']
     front = shape.is_front(p)
-    kept = shape.fact(p, 'shares', None) or shape.fact(p, 'single', False)
+    kept = shape.keeps_file(p)
     made = souk(shape, ['run', '--topology', TOPOLOGY, '--process', p.name, '--data', DATA],
                 ports['http'] if front else ports['monitor'])
     environment = {**facts['settings'], **shape.fact(p, 'settings', {})}
@@ -55,7 +55,7 @@ def process(shape, p):
     else:
         environment['SOUK_MONITOR'] = f'0.0.0.0:{ports["monitor"]}'
     if 'sandbox' in shape.fact(p, 'reaches', []):
-        environment['SOUK_SANDBOX_URL'] = f'http://sandbox:{ports["sandbox"]}'
+        environment |= {'SOUK_SANDBOX': 'on', 'SOUK_SANDBOX_URL': f'http://sandbox:{ports["sandbox"]}'}
     made['environment'] = environment
     made['volumes'] = [f'./compose.conf:{TOPOLOGY}:ro', f'identity:{IDENTITY}' + ('' if front else ':ro')]
     if kept:

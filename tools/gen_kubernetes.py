@@ -45,7 +45,7 @@ def environment(shape, p):
     else:
         plain['SOUK_MONITOR'] = f'0.0.0.0:{ports["monitor"]}'
     if 'sandbox' in shape.fact(p, 'reaches', []):
-        plain['SOUK_SANDBOX_URL'] = f'http://sandbox:{ports["sandbox"]}'
+        plain |= {'SOUK_SANDBOX': 'on', 'SOUK_SANDBOX_URL': f'http://sandbox:{ports["sandbox"]}'}
     return ([{'name': k, 'value': v} for k, v in sorted(plain.items())] +
             [from_secret('souk', name) for name in shape.facts['secrets']] +
             [from_secret('souk-' + s, name) for s in p.services
@@ -69,31 +69,23 @@ def container(shape, p):
     web = 'http' if shape.is_front(p) else 'monitor'
     ports = ['grpc', web]
     made = souk_container(shape, 'souk', args=['run', '--topology', TOPOLOGY, '--process', p.name])
-    made |= {'envFrom': [{'configMapRef': {'name': 'souk-settings'}}], 'env': environment(shape, p),
-             'ports': [{'name': n, 'containerPort': shape.facts['ports'][n]} for n in ports],
-             'startupProbe': probe(web, '/readyz', 2, 90),     # migrations may take their time
-             'readinessProbe': probe(web, '/readyz', 5, 2),
-             'livenessProbe': probe(web, '/livez', 10, 6),
-             'lifecycle': {'preStop': {'sleep': {'seconds': shape.facts['endpoints_lag_s']}}},
-             'volumeMounts': [{'name': 'data', 'mountPath': DATA},
-                              {'name': 'topology', 'mountPath': '/etc/souk', 'readOnly': True},
-                              {'name': 'tls', 'mountPath': TLS, 'readOnly': True},
-                              {'name': 'identity', 'mountPath': IDENTITY, 'readOnly': True}]}
-    shared = shape.fact(p, 'shares', None)
-    if shared:
-        made['volumeMounts'].append({'name': shared, 'mountPath': f'{DATA}/{p.name}/{shared}'})
-    return made
+    return {**made, 'envFrom': [{'configMapRef': {'name': 'souk-settings'}}], 'env': environment(shape, p),
+            'ports': [{'name': n, 'containerPort': shape.facts['ports'][n]} for n in ports],
+            'startupProbe': probe(web, '/readyz', 2, 90),     # migrations may take their time
+            'readinessProbe': probe(web, '/readyz', 5, 2),
+            'livenessProbe': probe(web, '/livez', 10, 6),
+            'lifecycle': {'preStop': {'sleep': {'seconds': shape.facts['endpoints_lag_s']}}},
+            'volumeMounts': [{'name': 'data', 'mountPath': DATA},
+                             {'name': 'topology', 'mountPath': '/etc/souk', 'readOnly': True},
+                             {'name': 'tls', 'mountPath': TLS, 'readOnly': True},
+                             {'name': 'identity', 'mountPath': IDENTITY, 'readOnly': True}]}
 
 
 def volumes(shape, p):
-    made = [{'name': 'data', 'emptyDir': {'sizeLimit': shape.facts['scratch']}},
+    return [{'name': 'data', 'emptyDir': {'sizeLimit': shape.facts['scratch']}},
             {'name': 'topology', 'configMap': {'name': 'souk-topology'}},
             {'name': 'tls', 'secret': {'secretName': f'souk-tls-{p.name}', 'defaultMode': 0o440}},
             *identity(shape, p)]
-    shared = shape.fact(p, 'shares', None)
-    if shared:
-        made.append({'name': shared, 'persistentVolumeClaim': {'claimName': f'{p.name}-{shared}'}})
-    return made
 
 
 def identity(shape, p):
@@ -110,18 +102,6 @@ def owns_identity(shape):
     return {**souk_container(shape, 'identity', command=command),
             'volumeMounts': [{'name': 'identity', 'mountPath': IDENTITY},
                              {'name': 'identity-secret', 'mountPath': '/run/souk/secret', 'readOnly': True}]}
-
-
-def before(shape, p):
-    made = ([owns_folder(shape, p)] if shape.fact(p, 'shares', None) else []) + \
-        ([owns_identity(shape)] if shape.is_front(p) else [])
-    return {'initContainers': made} if made else {}
-
-
-def owns_folder(shape, p):
-    """Before the shared folder is mounted into it, the data folder is there and ours: else it would be root's."""
-    return {**souk_container(shape, 'folder', command=['mkdir', '-p', '-m', '0700', f'{DATA}/{p.name}']),
-            'volumeMounts': [{'name': 'data', 'mountPath': DATA}]}
 
 
 def spread(key, name):
@@ -152,9 +132,10 @@ def scraped(shape, p):
 
 
 def deployment(shape, p):
-    single = shape.fact(p, 'single', False)
+    single = shape.keeps_file(p)
     pod = {**pod_base(shape, p.name), 'terminationGracePeriodSeconds': grace_s(shape),
-           **before(shape, p), 'containers': [container(shape, p)], 'volumes': volumes(shape, p)}
+           **({'initContainers': [owns_identity(shape)]} if shape.is_front(p) else {}),
+           'containers': [container(shape, p)], 'volumes': volumes(shape, p)}
     rolling = {'type': 'RollingUpdate', 'rollingUpdate': {'maxUnavailable': 0, 'maxSurge': 1}}
     return {'apiVersion': 'apps/v1', 'kind': 'Deployment', 'metadata': meta(shape, p.name, p.name),
             'spec': {**({'replicas': 1} if single else {}),     # else the autoscaler's to say
@@ -188,12 +169,6 @@ def autoscaler(shape, p):
 def disruption_budget(shape, p):
     return {'apiVersion': 'policy/v1', 'kind': 'PodDisruptionBudget', 'metadata': meta(shape, p.name, p.name),
             'spec': {'maxUnavailable': 1, 'selector': {'matchLabels': labels(p.name)}}}
-
-
-def claim(shape, p, folder):
-    return {'apiVersion': 'v1', 'kind': 'PersistentVolumeClaim',
-            'metadata': meta(shape, f'{p.name}-{folder}', p.name),
-            'spec': {'accessModes': ['ReadWriteMany'], 'resources': {'requests': {'storage': '16Mi'}}}}
 
 
 def web_service(shape, p):
@@ -335,12 +310,9 @@ def secrets(shape):
 def of_process(shape, p):
     yield deployment(shape, p)
     yield service(shape, p)
-    if not shape.fact(p, 'single', False):
+    if not shape.keeps_file(p):
         yield autoscaler(shape, p)
         yield disruption_budget(shape, p)
-    shared = shape.fact(p, 'shares', None)
-    if shared:
-        yield claim(shape, p, shared)
     if shape.is_front(p):
         yield web_service(shape, p)
         yield ingress(shape, p)

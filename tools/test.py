@@ -6,7 +6,7 @@
 Every test program, whether in C (`*_test.c`) or in Python (`test/scenarios/*_test.py`), ends with a line
 "N passed, N failed"; what it says beyond that is shown when something failed.  C tests run under the
 address and undefined-behaviour sanitizers; those of the layers that know threads also under the thread
-sanitizer.
+sanitizer.  The store's own tests run on SQLite and once more on PostgreSQL.
 """
 import atexit
 import importlib
@@ -27,7 +27,9 @@ PROGRAMS = ['souk', 'test/interop_server', 'test/interop_client']     # what the
 TIMEOUT_S = 900
 # Servers that tests share: the variable with its URL, and what starts one, in test/.
 SERVERS = {'SOUK_TEST_RABBITMQ': ('rabbitmq_server', 'RabbitMQ'),
-           'SOUK_TEST_NATS': ('nats_server', 'Nats')}
+           'SOUK_TEST_NATS': ('nats_server', 'Nats'),
+           'SOUK_TEST_POSTGRES': ('postgres_server', 'Postgres')}
+ON_BOTH = {'store_test', 'rows_test', 'batch_test', 'migrate_test'}
 urls, urls_lock = {v: os.environ[v] for v in SERVERS if v in os.environ}, threading.Lock()
 
 
@@ -43,10 +45,13 @@ def url_of(variable):
         return urls[variable]
 
 
-def servers_of(name):
-    """The variables that the test program's source names, with their URLs."""
-    sources = [p for p in ROOT.glob(f'*/**/{name.split("/")[-1]}.*') if p.suffix in ('.c', '.h', '.py')]
+def servers_of(name, env):
+    """The variables that the test program's source or its environment names, with their URLs."""
+    file = name.split('/')[-1].split(' ')[0]
+    sources = [p for p in ROOT.glob(f'*/**/{file}.*') if p.suffix in ('.c', '.h', '.py')]
     text = ''.join(p.read_text() for p in sources)
+    if env.get('SOUK_TEST_STORE') == 'postgres':
+        text += 'SOUK_TEST_POSTGRES'
     return {variable: url_of(variable) for variable in SERVERS if variable in text}
 
 
@@ -63,6 +68,9 @@ def c_tests(folder, suites):
     for test in json.loads(listed):
         if suites is None or {s.split(':')[-1] for s in test['suite']} & suites:
             yield f'{folder}/{test["name"]}', test['cmd'], test['env']
+            if test['name'] in ON_BOTH:
+                yield f'{folder}/{test["name"]} on PostgreSQL', test['cmd'], \
+                    {**test['env'], 'SOUK_TEST_STORE': 'postgres'}
 
 
 def jobs(everything):
@@ -93,7 +101,7 @@ def run(job):
                'UBSAN_OPTIONS': 'print_stacktrace=1:halt_on_error=1',
                'TSAN_OPTIONS': 'halt_on_error=1'}
     try:
-        env = {**os.environ, **options, **env, **servers_of(name)}
+        env = {**os.environ, **options, **env, **servers_of(name, env)}
         done = subprocess.run(command, cwd=ROOT, env=env, timeout=TIMEOUT_S,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         output, code = done.stdout.decode(errors='replace'), done.returncode

@@ -9,6 +9,7 @@
 #include "audit/chain.h"
 #include "audit/erase.h"
 #include "audit/personal.h"
+#include "base/env.h"
 #include "bus/cloudevents.h"
 #include "kit/node.h"
 
@@ -183,7 +184,7 @@ hear(struct request *rq, struct tx *tx, const struct event *event)
                  .personal = message_write(rq->arena, &personal->base),
                  .digest = (ProtobufCBinaryData){sizeof digest, digest});
     if (erases(event))
-        insert_erasing(tx, .position = event->position);
+        insert_erasing(tx, .position = event->position, .noted_us = env.now_us());
     return tx_status(tx);
 }
 

@@ -38,11 +38,12 @@ WHERE subject = :subject AND (:topic = '' OR topic = :topic) AND position > :aft
 ORDER BY position
 LIMIT :rows;
 
--- list_personal(after int, upto int, rows int) -> AuditRow[]
+-- list_personal(after int, upto int, until_us int, rows int) -> AuditRow[]
 SELECT position, event_id, topic, publisher, subject, type, sequence, time_us, correlation_id,
        causation_id, traceparent, payload, personal, digest
 FROM audit_event
-WHERE position > :after AND position <= :upto AND LENGTH(personal) > 0
+WHERE position > :after AND position <= :upto AND time_us <= :until_us AND LENGTH(personal) > 0
+  AND NOT EXISTS (SELECT 1 FROM audit_erasing WHERE audit_erasing.position = audit_event.position)
 ORDER BY position
 LIMIT :rows;
 
@@ -57,14 +58,15 @@ UPDATE audit_event
 SET personal = :personal
 WHERE position = :position;
 
--- insert_erasing(position int)
-INSERT INTO audit_erasing (position, done_to)
-VALUES (:position, 0)
+-- insert_erasing(position int, noted_us int)
+INSERT INTO audit_erasing (position, noted_us, done_to)
+VALUES (:position, :noted_us, 0)
 ON CONFLICT DO NOTHING;
 
--- find_erasing() -> Erasing
-SELECT position, done_to
+-- find_erasing(noted_by_us int) -> Erasing
+SELECT position, noted_us, done_to
 FROM audit_erasing
+WHERE noted_us <= :noted_by_us
 ORDER BY position
 LIMIT 1;
 

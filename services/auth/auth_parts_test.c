@@ -1,12 +1,9 @@
 /* Auth's parts without the house around them: tokens, the memory of verified ones, passwords, keys.
  */
 #include <cjose/cjose.h>
-#include <errno.h>
 #include <sodium.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
-#include "kit/key_file.h"
 #include "auth/keyring.h"
 #include "auth/password.h"
 #include "auth/token.h"
@@ -416,54 +413,6 @@ TEST(whoever_finds_no_turn_before_his_deadline_is_sent_away)
     hashers_leave(&c.hashers);
     hashers_leave(&c.hashers);
     check_int(c.hashers.busy, 0);
-}
-
-static const char *
-make_text(struct arena *a)
-{
-    uint8_t random[8];
-    env.random(random, sizeof random);
-    return hex_encode(a, random, sizeof random);
-}
-
-TEST(a_key_is_made_once_and_read_by_nobody_else)
-{
-    struct arena *a = arena_new();
-    const char *dir = test_dir(), *first, *again, *why = "";
-    check_int(key_file_open(a, arena_printf(a, "%s/keys", dir), "k", make_text, &first, &why), OK);
-    check_int(key_file_open(a, arena_printf(a, "%s/keys", dir), "k", make_text, &again, &why), OK);
-    check_text(again, first);
-    struct stat st;
-    check(stat(arena_printf(a, "%s/keys", dir), &st) == 0 && (st.st_mode & 0777) == 0700);
-    const char *path = arena_printf(a, "%s/keys/k", dir);
-    check(stat(path, &st) == 0 && (st.st_mode & 0777) == 0600);
-
-    check_int(chmod(path, 0640), 0);
-    check_int(key_file_open(a, arena_printf(a, "%s/keys", dir), "k", make_text, &again, &why), FAILED_PRECONDITION);
-    check(strstr(why, "chmod 600") != NULL);
-    arena_free(a);
-}
-
-static ssize_t
-full_disk(int fd, const void *bytes, size_t n)
-{
-    (void)fd, (void)bytes, (void)n;
-    errno = ENOSPC;
-    return -1;
-}
-
-TEST(a_full_disk_leaves_no_half_key)
-{
-    struct arena *a = arena_new();
-    const char *dir = test_dir(), *text, *why = "";
-    env.file_write = full_disk;
-    check_int(key_file_open(a, arena_printf(a, "%s/keys", dir), "k", make_text, &text, &why), FAILED_PRECONDITION);
-    check(strstr(why, "No space") != NULL);
-    env = env_real;
-    struct stat st;
-    check(stat(arena_printf(a, "%s/keys/k", dir), &st) != 0);
-    check_int(key_file_open(a, arena_printf(a, "%s/keys", dir), "k", make_text, &text, &why), OK);
-    arena_free(a);
 }
 
 TEST(an_old_key_gets_a_successor_and_verifies_until_its_tokens_have_expired)

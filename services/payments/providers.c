@@ -49,9 +49,6 @@ providers_start(struct request *rq)
         state->remote = (struct remote){url, state->secret};
         state->provider = &remote_provider;
         state->provider_state = &state->remote;
-    } else if (node_instance(rq->node) > 1) {
-        return fail_status(rq, FAILED_PRECONDITION,
-                           "the sandbox in process is for one: give several a sandbox_url");
     } else {
         const char *why = "";
         const char *path = arena_printf(rq->arena, "%s/sandbox.ledger", node_data_dir(rq->node));

@@ -1,6 +1,5 @@
 """A stock AMQP client hears what Souk publishes, and finds CloudEvents 1.0."""
 import os
-import re
 import subprocess
 import sys
 import unittest
@@ -9,36 +8,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import pika  # noqa: E402
 
+from cloud_events import PREFIX, TRACEPARENT, problems  # noqa: E402
 from rabbitmq_server import RabbitMQ  # noqa: E402
 from souk import BINARY, main  # noqa: E402
 
 DRIVER = Path(BINARY).parent / 'broker_test'    # one of its tests publishes for us
-PREFIX = 'cloudEvents:'
-MEDIA_TYPE = re.compile(r'[\w.+-]+/[\w.+-]+(;.*)?')
-RFC3339 = re.compile(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)')
-TRACEPARENT = re.compile(r'00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}')
-
-
-def problems(properties):
-    """What CloudEvents 1.0 and its AMQP binding in binary mode do not allow, as text."""
-    found = {name.removeprefix(PREFIX): value for name, value in (properties.headers or {}).items()
-             if name.startswith(PREFIX)}
-    for name in ('id', 'source', 'specversion', 'type'):
-        if not found.get(name):
-            yield f'{name} is required'
-    if found.get('specversion') != '1.0':
-        yield f'specversion is {found.get("specversion")}'
-    if not re.match(r'[^\s#]+$', found.get('source', '')):
-        yield f'source {found.get("source")} is no URI reference'
-    if not RFC3339.fullmatch(found.get('time', '')):
-        yield f'time {found.get("time")} is not of RFC 3339'
-    if not MEDIA_TYPE.fullmatch(properties.content_type or ''):
-        yield f'content type {properties.content_type}'
-    for name, value in found.items():
-        if not re.fullmatch('[a-z0-9]{1,20}', name):
-            yield f'{name} is no name of an attribute'
-        if not isinstance(value, str) or not value:
-            yield f'{name} has no value'
 
 
 class Client(unittest.TestCase):

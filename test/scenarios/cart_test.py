@@ -80,6 +80,7 @@ class World(unittest.TestCase):
         return self.souk.request('DELETE', path, None, headers)[:2]
 
     def events(self, topic, subject):
+        self.souk.level()
         code, out, error = self.souk.command('journal', 'tail', '-n', '5000')
         assert code == 0, error
         events = map(json.loads, out.splitlines())

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """The commands, on a folder where Souk runs and where it does not."""
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,11 @@ from souk import BINARY, PASSWORD, ROOT, Souk, main, order_body, wait_for  # noq
 # A folder that a command opens itself is the embedded shape's.
 on_a_stopped_souk = unittest.skipUnless(SHAPE == 'embedded', 'each process has to run for its commands')
 SHARED = Path(os.environ.get('SOUK_SHARED', ROOT.parent / 'shared')) / 'data/shopify'
+
+
+def services():
+    told = subprocess.run([BINARY, 'map', '--json'], capture_output=True, text=True).stdout
+    return [s['name'] for s in json.loads(told)['services']]
 
 
 class Commands(unittest.TestCase):
@@ -44,6 +50,19 @@ class Commands(unittest.TestCase):
             told = subprocess.run([BINARY, *words], capture_output=True, text=True, cwd=self.souk.folder)
             self.assertEqual(told.returncode, 2, words)
             self.assertIn(part, told.stderr)
+
+    def test_several_processes_of_payments_do_not_get_a_sandbox_each(self):
+        topology = Path(self.souk.folder, 'topology.conf')
+        for address, settings, refused in (('127.0.0.1:2,127.0.0.1:3', {}, True), ('127.0.0.1:2', {}, False),
+                                           ('127.0.0.1:2,127.0.0.1:3', {'SOUK_SANDBOX': 'off'}, False),
+                                           ('127.0.0.1:2,127.0.0.1:3', {'SOUK_SANDBOX_URL': 'http://s:1'}, False)):
+            rest = [n for n in services() if n != 'payments']
+            topology.write_text('store postgresql://127.0.0.1:1/none\nbroker outbox\n'
+                                f'process money payments {address}\nprocess rest {",".join(rest)} 127.0.0.1:4\n')
+            told = subprocess.run([BINARY, 'run', '--topology', topology, '--process', 'money', '--data',
+                                   f'{self.souk.folder}/no/where'], env={**os.environ, **settings}, capture_output=True, text=True)
+            self.assertEqual(told.returncode, 1)
+            self.assertIn('several addresses' if refused else 'No such file', told.stderr, (address, settings))
 
     @on_a_stopped_souk
     def test_an_admin_made_before_the_first_start_can_log_in(self):
@@ -138,7 +157,7 @@ class Commands(unittest.TestCase):
 
     def events(self):
         """How many catalog and inventory events the journal has."""
-        wait_for(lambda: False, 0.3)
+        self.souk.level()
         code, out, _ = self.souk.command('journal', 'tail', '-n', '100000')
         self.assertEqual(code, 0)
         return sum('"type":"catalog.new' in line or '"type":"catalog.product_u' in line or

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / 'tools'))
 import gen_deploy                                           # noqa: E402
 from deploy_model import read_shape                         # noqa: E402
-from souk import BINARY, ROOT, Souk, main, order_body       # noqa: E402
+from souk import BINARY, ROOT, Souk, main, order_body, wait_for     # noqa: E402
 
 DEPLOY = ROOT / 'deploy'
 NAME, COMPONENT = 'app.kubernetes.io/name', 'app.kubernetes.io/component'
@@ -220,6 +220,23 @@ class Deploy(unittest.TestCase):
                 if probe in pod['containers'][0] and 'httpGet' in pod['containers'][0][probe]:
                     self.assertIn(pod['containers'][0][probe]['httpGet']['port'], ports)
 
+    def test_no_two_pods_share_files(self):
+        claims = of_kind(self.all, 'PersistentVolumeClaim')
+        self.assertEqual({n: c['spec']['accessModes'] for n, c in claims.items()}, {'sandbox': ['ReadWriteOnce']})
+        self.assertEqual(of_kind(self.all, 'Deployment')['sandbox']['spec']['replicas'], 1)
+
+    def test_there_is_one_sandbox_or_none(self):
+        without = copy.deepcopy(self.shape)
+        without.facts['services']['payments']['reaches'].remove('sandbox')
+        for shape, switch, url in ((self.shape, 'on', 'http://sandbox:8090'), (without, 'off', None)):
+            made = gen_deploy.made(shape)
+            pod = of_kind(yaml.safe_load_all(made['kubernetes/payments.yaml']), 'Deployment')['payments']['spec']
+            told = {e['name']: e.get('value') for e in pod['template']['spec']['containers'][0]['env']}
+            services = yaml.safe_load(made['compose.yaml'])['services']
+            for environment in (told, services['payments']['environment']):
+                self.assertEqual((environment['SOUK_SANDBOX'], environment.get('SOUK_SANDBOX_URL')), (switch, url))
+            self.assertEqual(('kubernetes/sandbox.yaml' in made, 'sandbox' in services), (bool(url), bool(url)))
+
     def test_a_pod_ends_after_the_last_request(self):
         drain_s = int(of_kind(self.all, 'ConfigMap')['souk-settings']['data']['SOUK_DRAIN_S'])
         for name, d, pod in self.pods():
@@ -232,9 +249,11 @@ class Deploy(unittest.TestCase):
     def test_who_keeps_a_file_has_one_replica_and_the_others_scale(self):
         deployments, scalers = of_kind(self.all, 'Deployment'), of_kind(self.all, 'HorizontalPodAutoscaler')
         budgets = of_kind(self.all, 'PodDisruptionBudget')
+        files = {self.shape.home[s['name']].name for s in self.shape.map['services'] if s['full_text']}
+        self.assertTrue(files)
         for p in self.shape.processes:
             spec = deployments[p.name]['spec']
-            if self.shape.fact(p, 'single', False):
+            if p.name in files:
                 self.assertEqual((spec['replicas'], spec['strategy']['type']), (1, 'Recreate'))
                 self.assertNotIn(p.name, scalers)
             else:
@@ -333,13 +352,17 @@ class Deploy(unittest.TestCase):
     # ---- figures
 
     def test_dashboard_and_alerts_use_figures_that_there_are(self):
-        souk = Souk()
+        souk = Souk(shape='rabbitmq')           # tells all that one process tells, and of peers and broker
         try:
             sku = souk.product('a-jug')
             self.assertEqual(souk.post('/v1/orders', order_body(sku), Idempotency_Key='one')[0], 201)
-            live = souk.get('/metrics')[1].decode()
+            self.assertTrue(wait_for(lambda: souk.metrics().count('\nsouk_broker_connected 1\n') == len(self.names)))
+            pages = {name: souk.many.page(name, '/metrics')[1] for name in souk.many.names}
         finally:
             souk.close()
+        for name, page in pages.items():
+            self.assertEqual(self.faults_of_format(page), [], name)
+        live = ''.join(pages.values())
         there = set(re.findall(r'^(\w+)(?=[ {])', live, re.M)) | {'up'}
         for source in [p for d in ('kit', 'services', 'gateway', 'app') for p in (ROOT / d).rglob('*.c')]:
             there |= set(re.findall(r'\bmetric_add\("(\w+)"', source.read_text()))
@@ -347,6 +370,18 @@ class Deploy(unittest.TestCase):
         self.assertIn('souk_request_seconds_bucket', used)
         self.assertEqual({n: where for n, where in used.items() if n not in there}, {})
         self.assertIn('route="POST /v1/orders"', live)
+
+    def faults_of_format(self, page):
+        """Prometheus' text format: a figure's type comes first, once, and its lines stand together."""
+        faults, typed, family = [], [], None
+        for line in page.splitlines():
+            if line.startswith('# TYPE '):
+                family = line.split()[2]
+                faults += [f'{family} stands in two places'] if family in typed else []
+                typed.append(family)
+            elif not re.match(rf'{family}(_bucket|_sum|_count)?(\{{[^}}]*\}})? [-+.\deE]+$', line):
+                faults.append(f'{line} after {family}')
+        return faults
 
     def figures(self):
         return DEPLOY / 'grafana/souk.json', DEPLOY / 'prometheus/alerts.yaml'
@@ -373,6 +408,31 @@ class Deploy(unittest.TestCase):
             Path(folder, 'prometheus.yaml').write_text(yaml.dump(conf))
             shutil.copy(DEPLOY / 'prometheus/alerts.yaml', folder)
             done = run('promtool', 'check', 'config', Path(folder, 'prometheus.yaml'))
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    @unittest.skipUnless(shutil.which('promtool'), 'promtool comes with tools/install all')
+    def test_what_is_wrong_between_processes_raises_an_alarm_and_what_is_not_does_not(self):
+        series = {'souk_broker_connected{process="%s"}': ('0x30', '1x30'),
+                  'souk_channel_calls_total{process="%s", to="orders"}': ('0+600x30', '0+600x30'),
+                  'souk_channel_failures_total{process="%s", to="orders"}': ('0+60x30', '0+6x30'),
+                  'souk_channel_retries_total{process="%s", to="orders"}': ('0+60x30', '0+6x30')}
+        alarms = {'SoukBrokerAway': {}, 'SoukCallsFail': {'to': 'orders'}, 'SoukCallsRepeated': {'to': 'orders'}}
+        rules = {r['alert']: r for g in yaml.safe_load((DEPLOY / 'prometheus/alerts.yaml').read_text())['groups']
+                 for r in g['rules']}
+
+        def told(name, labels):
+            text = rules[name]['annotations']['summary']
+            for label, value in labels.items():
+                text = text.replace('{{ $labels.%s }}' % label, value)
+            return {'exp_labels': {**rules[name]['labels'], **labels}, 'exp_annotations': {'summary': text}}
+        test = {'interval': '1m', 'input_series': [{'series': s % p, 'values': v[i]} for s, v in series.items()
+                                                   for i, p in enumerate(('bad', 'good'))],
+                'alert_rule_test': [{'eval_time': '25m', 'alertname': name, 'exp_alerts': [
+                    told(name, {'process': 'bad', **labels})]} for name, labels in alarms.items()]}
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, 'test.yaml').write_text(yaml.dump({'rule_files': [str(DEPLOY / 'prometheus/alerts.yaml')],
+                                                            'tests': [test]}))
+            done = run('promtool', 'test', 'rules', Path(folder, 'test.yaml'))
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     # ---- certificates, health

@@ -5,7 +5,7 @@ A customer and a guest leave all that the shop takes from people; then they are 
 table is searched.  And from the protos: a column that is read into a personal field needs a statement that erases it.
 """
 import re
-import sqlite3
+import signal
 import sys
 import unittest
 from pathlib import Path
@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'tools'))
 from gen_common import Problems, Protos  # noqa: E402
 from gen_sql import parse  # noqa: E402
+from shapes import SHAPE  # noqa: E402
 from souk import PASSWORD, ROOT, Souk, main, order_body, wait_for  # noqa: E402
 
 CUSTOMER, GUEST, GIFT, INVITED = 'Vera.Gone@example.org', 'Guest.Gone@Example.org', 'gift.gone@example.org', \
@@ -56,7 +57,7 @@ class Erasure(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.souk = Souk(settings={'rate_limit_per_s': 0})
+        cls.souk = Souk(settings={'rate_limit_per_s': 0, 'erase_after_s': 1})
         cls.staff = cls.souk.staff()
         cls.sku = cls.souk.product('lamp', 4299, 50)
 
@@ -121,21 +122,14 @@ class Erasure(unittest.TestCase):
     # ---- where they are found ----------------------------------------------------------------------------
 
     def found(self, words):
-        """{table.column: the words in it}, of both files; and the mails."""
+        """{table.column: the words in it}, of all tables; and the mails."""
         out, words = {}, {w.lower().encode() for w in words}
-        for file in ('souk.db', 'listeners.db'):
-            db = sqlite3.connect(f'file:{self.souk.data}/{file}?mode=ro', uri=True)
-            tables = [t for t, in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-            for table in tables:
-                rows = db.execute(f'SELECT * FROM "{table}"')
-                names = [d[0] for d in rows.description]
-                for name, value in (pair for row in rows for pair in zip(names, row)):
-                    raw = value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else b''
-                    hit = {w.decode() for w in words if w in raw.lower()}
-                    if hit:
-                        out.setdefault(f'{table}.{name}', set()).update(hit)
-            db.close()
-        for path in Path(self.souk.data, 'mail').glob('*'):
+        for table, name, value in self.souk.values():
+            raw = value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else b''
+            hit = {w.decode() for w in words if w in raw.lower()}
+            if hit:
+                out.setdefault(f'{table}.{name}', set()).update(hit)
+        for path in Path(self.souk.folder_of('notifications'), 'mail').glob('*'):
             hit = {w.decode() for w in words if w in path.read_bytes().lower()}
             if hit:
                 out['mail'] = out.get('mail', set()) | hit
@@ -258,6 +252,31 @@ class Erasure(unittest.TestCase):
         for order_id in unsent:
             self.ask('POST', f'/v1/orders/{order_id}/cancel', **self.staff)
         self.gone({'slow@example.org'})
+
+
+@unittest.skipIf(SHAPE == 'embedded', 'there is one journal')
+class Late(unittest.TestCase):
+    """In many processes audit may hear of an order after it heard that its buyer is erased."""
+
+    def test_what_audit_hears_late_is_erased_too(self):
+        souk = Souk(settings={'erase_after_s': 5})
+        sku, staff, email = souk.product('lamp', 4299, 50), souk.staff(), 'late.gone@example.org'
+        audit, orders = (souk.many.running[name] for name in ('audit', 'orders'))
+        audit.send_signal(signal.SIGSTOP)
+        status, order, _ = souk.post('/v1/orders', order_body(sku, email=email))
+        self.assertEqual(status, 201, order)
+        self.assertEqual(souk.post('/v1/users/erase', {'email': email}, **staff)[0], 204)
+        orders.send_signal(signal.SIGSTOP)
+        audit.send_signal(signal.SIGCONT)
+        self.assertTrue(wait_for(lambda: souk.rows('audit', 'SELECT * FROM audit_erasing')))
+        orders.send_signal(signal.SIGCONT)
+
+        def in_audit(table='audit_event'):
+            return [r for r in souk.rows('audit', f'SELECT * FROM {table}')
+                    if any(isinstance(v, memoryview) and email.encode() in bytes(v) for v in r.values())]
+        self.assertTrue(wait_for(lambda: [r for r in in_audit() if r['topic'] == 'orders.order_created']))
+        self.assertTrue(wait_for(lambda: not in_audit() and not in_audit('bus_event'), 60))
+        self.assertEqual(souk.close(), 0)
 
 
 class Columns(unittest.TestCase):

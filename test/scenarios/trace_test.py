@@ -3,98 +3,14 @@
 import json
 import re
 import sys
-import threading
 import unittest
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from collector import CLIENT, CONSUMER, INTERNAL, SERVER, Collector  # noqa: E402
 from souk import Souk, free_port, main, order_body, wait_for  # noqa: E402
 
-INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5
 PARENT = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-'
-
-
-def attributes(of):
-    """A list of KeyValue as a dict; an int64 is a string in OTLP's JSON."""
-    found = {}
-    for pair in of:
-        assert set(pair) == {'key', 'value'} and len(pair['value']) == 1, pair
-        (kind, value), = pair['value'].items()
-        assert kind in ('stringValue', 'intValue') and isinstance(value, str), pair
-        assert pair['key'] not in found, of
-        found[pair['key']] = int(value) if kind == 'intValue' else value
-    return found
-
-
-def read_request(body):
-    """The spans of an ExportTraceServiceRequest; what is not OTLP fails."""
-    assert set(body) == {'resourceSpans'}, body
-    spans = []
-    for resource in body['resourceSpans']:
-        of = attributes(resource['resource']['attributes'])
-        assert of['service.namespace'] == 'souk' and of['service.version'], of
-        for scope in resource['scopeSpans']:
-            assert scope['scope']['name'] == 'souk' and scope['spans'], scope
-            for s in scope['spans']:
-                assert re.fullmatch('[0-9a-f]{32}', s['traceId']) and int(s['traceId'], 16), s
-                assert re.fullmatch('[0-9a-f]{16}', s['spanId']) and int(s['spanId'], 16), s
-                assert re.fullmatch('([0-9a-f]{16})?', s.get('parentSpanId', '')), s
-                assert s['name'] and s['kind'] in range(1, 6), s
-                for name in 'startTimeUnixNano', 'endTimeUnixNano':
-                    assert isinstance(s[name], str) and re.fullmatch('[0-9]{19}', s[name]), s
-                assert int(s['startTimeUnixNano']) <= int(s['endTimeUnixNano']), s
-                assert s['status'] in ({}, {'code': 2}), s
-                assert set(s) <= {'traceId', 'spanId', 'parentSpanId', 'flags', 'name', 'kind', 'startTimeUnixNano',
-                                  'endTimeUnixNano', 'attributes', 'status'}, s
-                spans.append({**s, 'service': of['service.name'], 'attributes': attributes(s['attributes'])})
-    return spans
-
-
-class Collector:
-    """Takes OTLP JSON; answers the first requests with what `says` lists: (status, headers)."""
-
-    def __init__(self, port=0, says=()):
-        self.spans, self.faults, self.says, self.raw = [], [], list(says), []
-        self.refused = 0
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers['content-length']))
-                if outer.says:
-                    status, headers = outer.says.pop(0)
-                    outer.refused += 1
-                else:
-                    status, headers = 200, {}
-                    try:
-                        assert self.path == '/v1/traces', self.path
-                        assert self.headers['content-type'] == 'application/json'
-                        outer.spans += read_request(json.loads(body))
-                        outer.raw.append(body)
-                    except Exception as e:  # told by the test
-                        outer.faults.append(repr(e))
-                self.send_response(status)
-                for name, value in {**headers, 'content-length': '2'}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(b'{}')
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(('127.0.0.1', port), Handler)
-        self.url = f'http://127.0.0.1:{self.server.server_port}'
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={'poll_interval': 0.05})
-        self.thread.start()
-
-    def close(self):
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-    def trace(self, trace_id):
-        return [s for s in list(self.spans) if s['traceId'] == trace_id]
 
 
 def trace_of(headers):
@@ -120,33 +36,6 @@ class Traces(unittest.TestCase):
         assert code == 0
         assert not cls.collector.faults, cls.collector.faults
 
-    def whole(self, trace_id, last):
-        """The trace's spans when those named in last have come, and a tree of them."""
-        def complete():
-            spans = self.collector.trace(trace_id)
-            ids = {s['spanId'] for s in spans}
-            named = {(s['service'], s['name']) for s in spans}
-            return last <= named and all(s.get('parentSpanId', '') in ids | {''} for s in spans) and spans
-        spans = wait_for(complete, 60)
-        if not spans:
-            spans = self.collector.trace(trace_id)
-            ids = {s['spanId'] for s in spans}
-            self.fail('missing %s; orphans %s; of %s' % (
-                last - {(s['service'], s['name']) for s in spans},
-                [s for s in spans if s.get('parentSpanId', '') not in ids | {''}],
-                sorted((s['service'], s['name']) for s in spans)))
-        self.assertEqual(len({s['spanId'] for s in spans}), len(spans))
-        roots = [s for s in spans if not s.get('parentSpanId')]
-        self.assertEqual([(s['service'], s['kind']) for s in roots], [('gateway', SERVER)], roots)
-        parent = {s['spanId']: s.get('parentSpanId') for s in spans}
-        for at in parent:
-            seen = set()
-            while at:
-                self.assertNotIn(at, seen)
-                seen.add(at)
-                at = parent[at]
-        return spans, roots[0]
-
     HEARD = {('inventory', 'process orders.order_paid'), ('shipping', 'process orders.order_paid'),
              ('notifications', 'process orders.order_paid'), ('analytics', 'process orders.order_paid'),
              ('audit', 'process orders.order_paid'), ('orders', 'process payments.payment_processed'),
@@ -157,7 +46,7 @@ class Traces(unittest.TestCase):
     def test_one_checkout_is_one_trace(self):
         status, made, headers = self.souk.post('/v1/orders', order_body(self.sku, email='grace.secret@example.org'))
         self.assertEqual(status, 201, made)
-        spans, root = self.whole(trace_of(headers), self.HEARD | {
+        spans, root = self.collector.whole(trace_of(headers), self.HEARD | {
             ('orders', 'souk.orders.v1.Orders/PlaceOrder'), ('catalog', 'souk.catalog.v1.Catalog/PriceLines'),
             ('inventory', 'souk.inventory.v1.Inventory/Reserve'), ('payments', 'souk.payments.v1.Payments/Charge')})
         self.assertTrue(headers['traceparent'].endswith('-01'))
@@ -189,7 +78,7 @@ class Traces(unittest.TestCase):
     def test_a_checkout_by_events_is_one_trace_too(self):
         status, told, headers = self.souk.post('/v1/orders', order_body(self.sku), Prefer='respond-async')
         self.assertEqual(status, 202, told)
-        spans, root = self.whole(trace_of(headers), self.HEARD | {
+        spans, root = self.collector.whole(trace_of(headers), self.HEARD | {
             ('auth', 'process gateway.user_checkout'), ('orders', 'process auth.user_authenticated'),
             ('orders', 'task of orders'), ('payments', 'process orders.order_created'),
             ('payments', 'task of payments')})
@@ -201,7 +90,7 @@ class Traces(unittest.TestCase):
     def test_a_failure_is_told(self):
         _, told, headers = self.souk.post('/v1/orders', order_body(self.sku, 'decline'))
         self.assertEqual(told['code'], 'payment_failed')
-        _, root = self.whole(trace_of(headers), {('notifications', 'send mail')})
+        _, root = self.collector.whole(trace_of(headers), {('notifications', 'send mail')})
         self.assertEqual((root['status'], root['attributes']['error.type']), ({}, 'payment_failed'))
         self.assertEqual(root['attributes']['http.response.status_code'], 402)
 
