@@ -1,6 +1,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "app/app.h"
 #include "gateway/forwarded.h"
@@ -93,11 +94,20 @@ hold_signals(void)
 void
 wait_for_end(void)
 {
+    while (!end_comes(MINUTE_US))
+        ;
+}
+
+bool
+end_comes(int64_t within_us)
+{
     sigset_t ends;
     sigemptyset(&ends);
     sigaddset(&ends, SIGTERM);
     sigaddset(&ends, SIGINT);
-    int which;
-    sigwait(&ends, &which);
+    const struct timespec within = {within_us / SECOND_US, within_us % SECOND_US * 1000};
+    if (sigtimedwait(&ends, NULL, &within) < 0)
+        return false;
     sigprocmask(SIG_UNBLOCK, &ends, NULL);
+    return true;
 }
