@@ -73,7 +73,7 @@ static const struct setting settings[] = {
      "of a thousand requests, so many are traced; a traceparent says it for its own"},
     {"notice_s", "0", KIND_INT, 0, 600,
      "how long it serves on after SIGTERM, while /readyz says 503 and balancers turn away"},
-    {"erase_after_s", "3600", KIND_INT, 1, 31536000,
+    {"erase_after_s", "86400", KIND_INT, 1, 31536000,
      "between processes, how long events keep who was erased: until all who are to hear them have"},
     {"drain_s", "10", KIND_INT, 0, 600, "how long running requests may take after SIGTERM"},
 };
