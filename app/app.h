@@ -51,6 +51,8 @@ int command_check_config(const struct options *options);
 void hold_signals(void);
 /* Until SIGTERM or SIGINT; a second one ends the process at once. */
 void wait_for_end(void);
+/* The same, for so long: true if it has come. */
+bool end_comes(int64_t within_us);
 
 /* Prints "souk: …" on standard error; gives 1. */
 int complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -96,22 +96,36 @@ rpc_named(const char *name)
     return NULL;
 }
 
+/* The process in which it runs: the first of its instances that is there. */
+static enum status
+ask_process(const struct operator_link *link, struct arena *a, struct http_fetch *fetch,
+            const char *service, struct http_answer *ret, const char **why)
+{
+    const struct process *process = topology_home(link->topology, service);
+    enum status st = UNAVAILABLE;
+    int instance = 0;
+    for (const char *at = process->listen; at && st == UNAVAILABLE; at = strchr(at + 1, ',')) {
+        fetch->unix_socket = arena_printf(
+            a, "%s/souk.sock", topology_folder(a, link->data_dir, process, ++instance));
+        st = http_fetch(a, fetch, ret, why);
+    }
+    if (st)
+        *why = arena_printf(a, "the process %s of %s does not answer: %s", process->name,
+                            link->data_dir, *why);
+    return st;
+}
+
 static enum status
 call_over_socket(const struct operator_link *link, struct arena *a, const struct rpc *rpc,
                  const ProtobufCMessage *in, ProtobufCMessage **ret, const char **why)
 {
-    const char *socket = link->socket, *process = NULL;
-    if (link->topology) {
-        process = topology_home(link->topology, rpc->service)->name;
-        socket = arena_printf(a, "%s/%s/souk.sock", link->data_dir, process);
-    }
     size_t n;
     const uint8_t *body = message_pack(a, in, &n);
     static const struct http_header type = {"content-type", "application/protobuf"};
-    const struct http_fetch fetch = {
+    struct http_fetch fetch = {
         .method = "POST",
         .url = arena_printf(a, "http://souk%s", rpc->full),
-        .unix_socket = socket,
+        .unix_socket = link->socket,
         .headers = &type,
         .n_headers = 1,
         .body = (const char *)body,
@@ -120,10 +134,8 @@ call_over_socket(const struct operator_link *link, struct arena *a, const struct
         .answer_max = ANSWER_BYTES_MAX,
     };
     struct http_answer answer;
-    enum status st = http_fetch(a, &fetch, &answer, why);
-    if (st && process)
-        *why = arena_printf(a, "the process %s of %s does not answer: %s", process,
-                            link->data_dir, *why);
+    enum status st = link->topology ? ask_process(link, a, &fetch, rpc->service, &answer, why)
+                                    : http_fetch(a, &fetch, &answer, why);
     if (st)
         return st;
     if (answer.status != 200) {

@@ -16,7 +16,11 @@
 extern const char demo_goods[];
 extern const size_t demo_goods_bytes;
 
-enum { DEMO_US_MAX = 60 * 1000 * 1000, DEMO_PAUSE_US = 300 * 1000 };
+enum {
+    DEMO_US_MAX = 60 * 1000 * 1000,
+    DEMO_PAUSE_US = 300 * 1000,
+    LEVEL_LOOK_US = 20 * 1000,
+};
 
 struct running {
     struct arena *arena;
@@ -25,12 +29,14 @@ struct running {
     struct loop *loop;
     struct gateway *gateway;
     struct http_server *web, *operators;
+    const struct process *process; /* of a topology, or NULL */
 };
 
 static bool bring_up(struct running *r, const struct options *options);
-static bool suit_replicas(struct running *r, const struct topology *t, const struct process *process);
-static bool serve_web(struct running *r, const struct options *options,
-                      const struct process *process);
+static bool open_up(struct running *r, const struct options *options);
+static bool suit_replicas(struct running *r, const struct topology *t,
+                          const struct process *process);
+static bool serve_web(struct running *r);
 static const struct process *process_of(const struct options *options, const struct topology *t);
 static bool import_demo(struct running *r);
 static void take_down(struct running *r);
@@ -40,8 +46,10 @@ command_run(const struct options *options)
 {
     hold_signals();
     struct running r = {.arena = options->arena, .conf = conf_new()};
-    bool up = bring_up(&r, options);
-    if (up)
+    bool up = bring_up(&r, options), told = false;
+    while (up && !told && !node_level(r.node))
+        told = end_comes(LEVEL_LOOK_US);
+    if (up && !told && (up = open_up(&r, options)))
         wait_for_end();
     take_down(&r);
     return up ? 0 : 1;
@@ -67,6 +75,7 @@ bring_up(struct running *r, const struct options *options)
         return false;
     if (topology && !topology_spread(topology))
         topology = NULL, process = NULL; /* what a Souk without a topology is */
+    r->process = process;
     const struct node_options node_options = {
         .data_dir = options->data_dir,
         .services = souk_all(),
@@ -81,14 +90,13 @@ bring_up(struct running *r, const struct options *options)
     if (options->demo && node_runs(r->node, "catalog") && !import_demo(r))
         return false;
     r->loop = loop_new();
-    bool first = options->instance == 1; /* a folder has one socket for commands */
-    if (first && operator_serve(r->loop, r->node, r->arena, &r->operators, &why))
+    if (operator_serve(r->loop, r->node, r->arena, &r->operators, &why))
         return complain("%s", why), false;
-    return serve_web(r, options, process);
+    return serve_web(r);
 }
 
-/* Replicas share what they sign with, and what a provider has booked.  Where a name stands for several of
- * them, as in Kubernetes, they cannot be seen here. */
+/* Replicas share what they sign with, and what a provider has booked.  Where a name stands for
+ * several of them, as in Kubernetes, they cannot be seen here. */
 static bool
 suit_replicas(struct running *r, const struct topology *t, const struct process *process)
 {
@@ -96,11 +104,12 @@ suit_replicas(struct running *r, const struct topology *t, const struct process 
     bool files = strcmp(conf_get(r->conf, "auth_keys"), "files") == 0;
     if (files && strcmp(t->store, "sqlite") != 0)
         conf_set(r->conf, "auth_keys", "store", r->arena, &why);
-    bool in_process = strcmp(conf_get(r->conf, "sandbox"), "on") == 0 &&
-                      !*conf_get(r->conf, "sandbox_url");
+    bool in_process =
+        strcmp(conf_get(r->conf, "sandbox"), "on") == 0 && !*conf_get(r->conf, "sandbox_url");
     if (in_process && process == topology_home(t, "payments") && strchr(process->address, ','))
-        return complain("%s has several addresses, and the sandbox's ledger is a file of one process: set"
-                        " sandbox_url to where `souk sandbox` serves, or sandbox to off",
+        return complain("%s has several addresses, and the sandbox's ledger is a file of one"
+                        " process: set sandbox_url to where `souk sandbox` serves, or sandbox to"
+                        " off",
                         process->name),
                false;
     return true;
@@ -108,7 +117,7 @@ suit_replicas(struct running *r, const struct topology *t, const struct process 
 
 /* The gateway's routes where it runs; elsewhere what watches over a process wants to see. */
 static bool
-serve_web(struct running *r, const struct options *options, const struct process *process)
+serve_web(struct running *r)
 {
     const char *why = NULL;
     struct http_server_options web = {
@@ -127,11 +136,22 @@ serve_web(struct running *r, const struct options *options, const struct process
     }
     if (web.listen && http_serve(r->loop, &web, r->arena, &r->web, &why))
         return complain("%s", why), false;
+    return true;
+}
+
+/* The other processes may come. */
+static bool
+open_up(struct running *r, const struct options *options)
+{
+    const char *why = NULL;
+    if (node_listen(r->node, r->arena, &why))
+        return complain("%s", why), false;
     if (r->gateway)
-        printf("Souk serves %s on %s://%s%s\n", options->data_dir, web.tls_key ? "https" : "http",
-               web.listen, options->demo ? ", with demo goods" : "");
+        printf("Souk serves %s on %s://%s%s\n", options->data_dir,
+               *conf_get(r->conf, "tls_key") ? "https" : "http", conf_get(r->conf, "listen"),
+               options->demo ? ", with demo goods" : "");
     else
-        printf("Souk's %s serves at %s\n", process->name, process->listen);
+        printf("Souk's %s serves at %s\n", r->process->name, r->process->listen);
     fflush(stdout);
     return true;
 }
@@ -192,11 +212,26 @@ import_demo(struct running *r)
     return demo.st == OK;
 }
 
+/* Balancers hear first that it goes, and have the time to turn away. */
+static void
+give_notice(struct running *r)
+{
+    int64_t notice_us = strtoll(conf_get(r->conf, "notice_s"), NULL, 10) * SECOND_US;
+    if (notice_us == 0)
+        return;
+    node_leave(r->node);
+    if (r->web)
+        http_server_leave(r->web);
+    fiber_sleep_us(notice_us);
+}
+
 /* New requests are refused first; those that run end; then jobs, followers, stores. */
 static void
 take_down(struct running *r)
 {
     int64_t grace_us = strtoll(conf_get(r->conf, "drain_s"), NULL, 10) * SECOND_US;
+    if (r->node && node_ready(r->node))
+        give_notice(r);
     if (r->gateway)
         gateway_drain(r->gateway);
     if (r->web)

@@ -178,6 +178,10 @@ void bus_kick(void *bus, uint64_t batch);
  * demo. */
 bool bus_drained(struct bus *bus, int64_t timeout_us);
 
+/* Spread: true once those who subscribe in this store have done all that was published when they first
+ * asked; until then what they know is of the past. */
+bool bus_level(const struct bus *bus, const struct store *store);
+
 /* Up to n events behind position, oldest first; topic and subject filter where they are not NULL.
  * UNIMPLEMENTED in a process without the journal. */
 enum status bus_read(struct bus *bus, struct tx_scope *scope, int64_t after, const char *topic,

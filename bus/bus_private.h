@@ -190,6 +190,7 @@ struct fetch {
     bool far;             /* all of the last page was missing */
     _Atomic int64_t head; /* the newest position that it heard of */
     _Atomic int64_t goal; /* where the head was when fetch_hurry was answered; before, negative */
+    _Atomic int64_t first; /* the first of those, and 1; 0: it has heard of none yet */
     struct spin lock;     /* guards what follows */
     bool on;
     bool hurries; /* to the goal: it asks for events of any age */

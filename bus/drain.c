@@ -44,6 +44,20 @@ bus_drained(struct bus *bus, int64_t timeout_us)
     return there;
 }
 
+bool
+bus_level(const struct bus *bus, const struct store *store)
+{
+    for (size_t i = 0; i < bus->n_followers; i++) {
+        const struct follower *f = bus->followers[i];
+        for (size_t j = 0; f->subscriber.store == store && j < f->n_sources; j++) {
+            const struct source *s = f->sources[j];
+            if (s->fetch && (s->fetch->first == 0 || s->cursor < s->fetch->first - 1))
+                return false;
+        }
+    }
+    return true;
+}
+
 size_t
 bus_lags(struct bus *bus, struct bus_lag *out, size_t max)
 {

@@ -240,6 +240,8 @@ ask_for(struct fetch *x, const struct outbox_ask *ask, struct arena *a, struct o
     got.n = n;
     if (got.head > x->head)
         x->head = got.head;
+    if (x->first == 0)
+        x->first = got.head + 1;
     *ret = got;
     return OK;
 }

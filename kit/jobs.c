@@ -93,6 +93,18 @@ job_turn(struct job_run *run)
 }
 
 static bool
+leads(const struct unit *unit)
+{
+    return store_leads(unit->store, "jobs");
+}
+
+bool
+service_leads(struct request *rq)
+{
+    return leads(unit_of(rq->node, rq->service));
+}
+
+static bool
 runs_everywhere(const struct job_run *run)
 {
     const char *const *names = run->unit->service->everywhere;
@@ -106,7 +118,7 @@ runs_everywhere(const struct job_run *run)
 static void
 job_once(struct job_run *run)
 {
-    if (run->job != &report_grants && !runs_everywhere(run) && !store_leads(run->unit->store, "jobs"))
+    if (run->job != &report_grants && !runs_everywhere(run) && !leads(run->unit))
         return;
     struct arena *arena = arena_new();
     struct request rq;

@@ -262,6 +262,8 @@ extern const size_t souk_n_migrations;
 const char *setting(const struct node *node, const char *name);
 int64_t setting_int(const struct node *node, const char *name);
 const char *node_data_dir(const struct node *node);
+/* Of several processes with the service whose code runs, is this the one that does its jobs? */
+bool service_leads(struct request *rq);
 
 /* A service's own state in memory (a cache), made on first use: size zero bytes, freed with the node.
  * Touched by several threads: guard it with a struct spin of its own. */

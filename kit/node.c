@@ -19,6 +19,7 @@
 static enum status lock_folder(struct node *node, const char *parent, struct arena *a,
                                const char **why);
 static void add_units(struct node *node);
+static bool keeps_files(const struct node *node, const struct service *service);
 static enum status open_broker(struct node *node, struct arena *a, const char **why);
 static void open_bus(struct node *node);
 static enum status open_peers(struct node *node, const struct node_options *options,
@@ -35,21 +36,21 @@ node_open(const struct node_options *options, struct arena *a, struct node **ret
     node->services = options->services;
     node->conf = options->conf;
     node->quiet = options->quiet;
-    node->data_dir = options->process
-                         ? arena_printf(arena, "%s/%s", options->data_dir, options->process->name)
-                         : arena_strdup(arena, options->data_dir);
+    node->instance = options->instance ? options->instance : 1;
+    node->data_dir = options->process ? topology_folder(arena, options->data_dir, options->process,
+                                                        node->instance)
+                                      : arena_strdup(arena, options->data_dir);
     node->lock_fd = -1;
     node->topology = options->topology;
     node->process = options->process;
 
+    node->core_sched = sched_new("core", CORE_FIBERS_MAX);
+    node->listener_sched = sched_new("listeners", LISTENER_FIBERS_MAX);
+    sched_spawn(node->listener_sched, give_way, NULL);
+    add_units(node);
     enum status st = lock_folder(node, options->data_dir, a, why);
-    if (st == OK) {
-        node->core_sched = sched_new("core", CORE_FIBERS_MAX);
-        node->listener_sched = sched_new("listeners", LISTENER_FIBERS_MAX);
-        sched_spawn(node->listener_sched, give_way, NULL);
-        add_units(node);
+    if (st == OK)
         st = stores_open(node, a, why);
-    }
     if (st == OK)
         st = open_peers(node, options, a, why);
     if (st == OK)
@@ -63,8 +64,6 @@ node_open(const struct node_options *options, struct arena *a, struct node **ret
     subscribe_erasures(node);
     node->grants = grants_new(node);
     st = start_services(node, a, why);
-    if (st == OK && node->peers)
-        st = peers_serve(node->peers, a, why);
     if (st)
         node_free(node);
     else
@@ -84,9 +83,35 @@ node_start(struct node *node)
 }
 
 bool
+node_level(const struct node *node)
+{
+    for (size_t i = 0; i < node->n_units; i++)
+        if (keeps_files(node, node->units[i].service) &&
+            !bus_level(node->bus, node->units[i].store))
+            return false;
+    return true;
+}
+
+enum status
+node_listen(struct node *node, struct arena *a, const char **why)
+{
+    enum status st = node->peers ? peers_serve(node->peers, a, why) : OK;
+    __atomic_store_n(&node->listens, st == OK, __ATOMIC_RELEASE);
+    return st;
+}
+
+void
+node_leave(struct node *node)
+{
+    __atomic_store_n(&node->leaves, true, __ATOMIC_RELEASE);
+    peers_leave(node->peers);
+}
+
+bool
 node_ready(const struct node *node)
 {
-    return __atomic_load_n(&node->started, __ATOMIC_ACQUIRE);
+    return node_started(node) && !__atomic_load_n(&node->leaves, __ATOMIC_ACQUIRE) &&
+           (!node->peers || __atomic_load_n(&node->listens, __ATOMIC_ACQUIRE));
 }
 
 /* The last counts of grants reach authz before its followers rest. */
@@ -107,7 +132,7 @@ last_report(void *arg)
 void
 node_stop(struct node *node)
 {
-    if (!node_ready(node))
+    if (!node_started(node))
         return;
     __atomic_store_n(&node->started, false, __ATOMIC_RELEASE);
     jobs_stop(node);
@@ -154,6 +179,13 @@ node_free(struct node *node)
     arena_free(node->arena);
 }
 
+/* Of its own, beside the store that all share. */
+static bool
+keeps_files(const struct node *node, const struct service *service)
+{
+    return service->full_text && node->topology && strcmp(node->topology->store, "sqlite") != 0;
+}
+
 /* A folder that holds a store is one process's alone; on PostgreSQL several may share it. */
 static enum status
 lock_folder(struct node *node, const char *parent, struct arena *a, const char **why)
@@ -171,6 +203,8 @@ lock_folder(struct node *node, const char *parent, struct arena *a, const char *
         return PERMISSION_DENIED;
     }
     bool files = !node->topology || strcmp(node->topology->store, "sqlite") == 0;
+    for (size_t i = 0; i < node->n_units; i++)
+        files |= keeps_files(node, node->units[i].service);
     if (flock(node->lock_fd, (files ? LOCK_EX : LOCK_SH) | LOCK_NB)) {
         *why = arena_printf(a, "%s is in use by another souk", node->data_dir);
         return FAILED_PRECONDITION;
@@ -211,7 +245,7 @@ open_peers(struct node *node, const struct node_options *options, struct arena *
     return peers_open(node,
                       &(struct peers_options){.topology = node->topology,
                                               .self = node->process,
-                                              .instance = options->instance,
+                                              .instance = node->instance,
                                               .data_dir = options->data_dir},
                       a, &node->peers, why);
 }
@@ -256,6 +290,7 @@ open_bus(struct node *node)
         options.read_outbox = peer_read_outbox;
         options.read_outbox_arg = node;
         options.leads = store_leads;
+        options.attempts_max = ATTEMPTS_SPREAD_MAX;
         options.broker = node->broker;
         options.broker_ops = &broker_ops;
         options.instance = arena_printf(node->arena, "%s-%d", node->process->name, getpid());

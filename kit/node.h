@@ -15,18 +15,24 @@ struct node_options {
     const struct conf *conf;                 /* NULL: defaults */
     bool quiet;                              /* no log lines for requests */
     /* Several processes, or one on PostgreSQL: which of them this is.  Its data stands in
-     * data_dir/<process>.  NULL: everything in this one, embedded. */
+     * topology_folder.  NULL: everything in this one, embedded. */
     const struct topology *topology;
     const struct process *process;
-    int instance; /* of a process that runs several times: which address it listens at, from 1 */
+    int instance; /* of a process that runs several times: which address it listens at; 0 is 1 */
 };
 
 /* Locks data_dir, opens its stores (souk.db, listeners.db), migrates, runs every service's start.
  * FAILED_PRECONDITION if another process holds the folder. */
 enum status node_open(const struct node_options *options, struct arena *a, struct node **ret,
                       const char **why);
-/* Starts followers and jobs; then it is ready. */
+/* Starts followers and jobs. */
 void node_start(struct node *node);
+/* False while what it keeps in files of its own is not level yet with what others have published. */
+bool node_level(const struct node *node);
+/* Listens for other processes, if there are any; then it is ready. */
+enum status node_listen(struct node *node, struct arena *a, const char **why);
+/* It is ready no longer, so that others are sent elsewhere; it still serves whoever comes. */
+void node_leave(struct node *node);
 /* No more calls from other processes; those that run may end within grace_us. */
 void node_drain(struct node *node, int64_t grace_us);
 bool node_ready(const struct node *node);

@@ -12,6 +12,9 @@ enum {
     LISTENER_FIBERS_MAX = 1024, /* a subscriber has one for each publisher that runs elsewhere */
     LISTENERS_NICE = 10, /* about a tenth of a processor that sales want too */
     REQUEST_LIFE_US = 10 * 1000 * 1000,
+    /* With growing delays, 200 s: what an event builds on may be another publisher's, and come only when
+     * the broker is back, or the process. */
+    ATTEMPTS_SPREAD_MAX = 12,
 };
 
 /* What soon() was given, by one service. */
@@ -47,10 +50,11 @@ struct node {
     const struct service *const *services;
     const struct conf *conf;
     const char *data_dir;
-    bool quiet, started;
+    bool quiet, started, listens, leaves;
     int lock_fd;
     const struct topology *topology; /* NULL: embedded */
     const struct process *process;
+    int instance;
     struct peers *peers; /* NULL: there are no others */
     struct store *core, *listeners; /* embedded; else core has the journal, if it is kept here */
     struct named_store {
@@ -76,6 +80,13 @@ struct node {
     size_t jobs_running;
     struct fiber *jobs_waiter;
 };
+
+/* Its followers and jobs run: calls are served, ready or not. */
+static inline bool
+node_started(const struct node *node)
+{
+    return __atomic_load_n(&node->started, __ATOMIC_ACQUIRE);
+}
 
 struct unit *unit_of(const struct node *node, const struct service *service);
 struct unit *unit_named(const struct node *node, const char *service); /* NULL if it is not here */

@@ -49,7 +49,7 @@ peers_open(struct node *node, const struct peers_options *options, struct arena 
                         .node = node,
                         .topology = options->topology,
                         .self = options->self,
-                        .instance = options->instance ? options->instance : 1};
+                        .instance = options->instance};
     const char *tls = options->topology->tls, *identity = options->topology->identity;
     if (tls)
         p->tls = (struct grpc_tls){
@@ -97,6 +97,13 @@ peers_serve(struct peers *p, struct arena *a, const char **why)
 }
 
 void
+peers_leave(struct peers *p)
+{
+    if (p && p->server)
+        grpc_server_healthy(p->server, false);
+}
+
+void
 peers_drain(struct peers *p, int64_t grace_us)
 {
     if (p && p->server)
@@ -130,7 +137,7 @@ on_call(void *arg, struct grpc_call *call, const struct grpc_request *in)
     }
     const struct unit *unit = unit_named(p->node, s->rpc->service);
     struct sched *sched = unit ? unit->sched : p->node->core_sched;
-    if (!node_ready(p->node))
+    if (!node_started(p->node))
         grpc_end(call, UNAVAILABLE, "this process does not run yet, or no longer", NULL, 0);
     else if (sched_fibers(sched) >= SERVED_MAX || !sched_spawn(sched, serve, s))
         grpc_end(call, RESOURCE_EXHAUSTED, "too many calls are in work", NULL, 0);

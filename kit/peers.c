@@ -7,6 +7,10 @@
 #include "fiber/fiber.h"
 #include "kit/trace.h"
 
+/* Who is cut off is found out while callers still have the patience to ask elsewhere, or again. */
+static const int64_t keepalive_us = 2 * SECOND_US;
+static const int64_t keepalive_timeout_us = 2 * SECOND_US;
+
 static enum status ask_peer(struct request *rq, const struct process *to, const struct rpc *rpc,
                             const ProtobufCMessage *in, ProtobufCMessage **ret);
 static void fill_metadata(struct request *rq, struct metadata *m);
@@ -121,6 +125,8 @@ channel_to(struct peers *p, const struct process *to)
             .server_name = to->name,
             .user_agent = "souk/" SOUK_VERSION,
             .message_max = PEER_MESSAGE_BYTES_MAX,
+            .keepalive_us = keepalive_us,
+            .keepalive_timeout_us = keepalive_timeout_us,
         };
         channel = grpc_channel_new(p->loop, &options);
         __atomic_store_n(&p->channels[i], channel, __ATOMIC_RELEASE);

@@ -22,6 +22,8 @@ enum status peers_open(struct node *node, const struct peers_options *options, s
                        struct peers **ret, const char **why);
 /* Listens, and is healthy from here on. */
 enum status peers_serve(struct peers *p, struct arena *a, const char **why);
+/* Says to whoever asks for its health that it goes. */
+void peers_leave(struct peers *p);
 /* No more calls from others: those that run may end within grace_us. */
 void peers_drain(struct peers *p, int64_t grace_us);
 /* Nothing is asked of others any more; what is under way ends with UNAVAILABLE. */

@@ -57,6 +57,8 @@ node_up(struct shop *shop, const char *dir, const char *process)
     if (!node)
         exit(1);
     node_start(node);
+    check_int(node_listen(node, shop->arena, &why), OK);
+    check(node_ready(node));
     return node;
 }
 

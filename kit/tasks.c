@@ -26,7 +26,7 @@ bool
 soon(struct request *rq, task_fn *fn, const char *subject)
 {
     struct node *node = rq->node;
-    if (!node_ready(node) || strlen(subject) > ID_CHARS_MAX)
+    if (!node_started(node) || strlen(subject) > ID_CHARS_MAX)
         return false;
     struct unit *unit = unit_of(node, rq->service);
     struct tasks *tasks = &unit->tasks;

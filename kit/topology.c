@@ -88,6 +88,13 @@ topology_home(const struct topology *t, const char *service)
     return NULL;
 }
 
+const char *
+topology_folder(struct arena *a, const char *dir, const struct process *p, int instance)
+{
+    return instance > 1 ? arena_printf(a, "%s/%s.%d", dir, p->name, instance)
+                        : arena_printf(a, "%s/%s", dir, p->name);
+}
+
 bool
 topology_spread(const struct topology *t)
 {

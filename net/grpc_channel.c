@@ -14,9 +14,10 @@ enum { CALLS_MAX_DEFAULT = 4096, TOKENS_FIRST = 100 };
 
 static const int64_t keepalive_default_us = 10 * SECOND_US;
 static const int64_t keepalive_timeout_default_us = 5 * SECOND_US;
-static const int64_t connect_timeout_us = 5 * SECOND_US;
+static const int64_t connect_timeout_us = 3 * SECOND_US; /* TCP's own tries are at 0, 1, 3, 7 s */
 static const int64_t backoff_first_us = 50 * MILLISECOND_US;
 static const int64_t backoff_max_us = 5 * SECOND_US;
+static const int64_t hurry_us = 100 * MILLISECOND_US; /* between tries while a call waits */
 static const int64_t stable_us = SECOND_US; /* a connection that lasted so long was a good one */
 static const int64_t resolve_again_us = SECOND_US;
 
@@ -27,6 +28,7 @@ static void on_resolve(void *arg);
 static void on_line_alarm(void *arg);
 static void resolve(struct grpc_channel *c);
 static void link_connect(struct grpc_link *link);
+static void link_hurry(struct grpc_link *link);
 
 struct grpc_channel *
 grpc_channel_new(struct loop *loop, const struct grpc_channel_options *options)
@@ -248,9 +250,22 @@ grpc_channel_begin(struct grpc_channel *c)
     for (size_t i = 0; i < c->n_links; i++)
         if (!c->links[i]->line && c->links[i]->retry.slot == 0)
             link_connect(c->links[i]);
+        else if (!c->links[i]->line)
+            link_hurry(c->links[i]);
 }
 
 /* ---- its connections ------------------------------------------------------------------------- */
+
+/* A call waits and there is no connection: an address that was away may be back, long before its next
+ * try is due.  Where another is connected, calls have somewhere to go. */
+static void
+link_hurry(struct grpc_link *link)
+{
+    struct grpc_channel *c = link->channel;
+    int64_t due_us = link->tried_us + hurry_us;
+    if (c->waiting && link->retry.at_us > due_us && !grpc_channel_connected(c))
+        alarm_set(c->loop, &link->retry, due_us);
+}
 
 /* Grows by 1.6, ±20 %. */
 static void
@@ -265,6 +280,7 @@ link_later(struct grpc_link *link)
         link->backoff_us = backoff_first_us;
     int64_t wait_us = link->backoff_us * (80 + dice * 40 / 255) / 100;
     alarm_set(c->loop, &link->retry, env.mono_us() + wait_us);
+    link_hurry(link);
     link->backoff_us = link->backoff_us * 8 / 5;
     if (link->backoff_us > backoff_max_us)
         link->backoff_us = backoff_max_us;
@@ -306,6 +322,7 @@ link_connect(struct grpc_link *link)
     *line = (struct grpc_line){.conn = conn, .channel = c, .link = link, .next = c->lines};
     c->lines = line;
     link->line = line;
+    link->tried_us = env.mono_us();
     conn->line = line;
     line->connecting.data = line;
     line->alarm = (struct alarm){.ring = on_line_alarm, .arg = line};

@@ -34,6 +34,7 @@ struct grpc_link {
     struct alarm retry;
     struct grpc_channel *channel;
     int64_t backoff_us; /* the next one, or 0 */
+    int64_t tried_us;   /* when it last began to connect */
     bool listed;        /* it was resolved again */
 };
 

@@ -4,6 +4,7 @@
 #include <nghttp2/nghttp2.h>
 #include <sys/socket.h>
 
+#include "net/grpc_channel.h"
 #include "net/grpc_test.h"
 
 enum { FRAME_HEAD = 9, CALLERS = 8 };
@@ -358,6 +359,36 @@ TEST(a_call_waits_a_while_for_a_server_to_come)
     check_int(ask(&p, "/t.T/Echo", "", &out), UNAVAILABLE);
     check(out.why[0]);
     place_end(&p);
+}
+
+static void
+put_off(void *arg)
+{
+    struct grpc_channel *c = arg;
+    for (size_t i = 0; i < c->n_links; i++)
+        if (!c->links[i]->line)
+            alarm_set(c->loop, &c->links[i]->retry, env.mono_us() + MINUTE_US);
+}
+
+/* As after a long absence: the next try is far off, and the only other server goes. */
+TEST(a_server_that_is_back_is_found_as_soon_as_a_call_needs_it)
+{
+    struct place p, other;
+    struct grpc_reply out;
+    place_begin(&other, (struct grpc_server_options){0}, (struct grpc_channel_options){0});
+    grpc_server_drain(other.server, SECOND_US);
+    alone_begin(&p);
+    serve(&p, (struct grpc_server_options){0});
+    char both[200];
+    snprintf(both, sizeof both, "127.0.0.1:%d,%s", grpc_server_port(p.server), other.target);
+    p.channel = grpc_channel_new(p.loop, &(struct grpc_channel_options){.target = both});
+    check_int(ask(&p, "/t.T/Echo", "", &out), OK);
+    serve(&other, (struct grpc_server_options){.listen = arena_strdup(p.arena, other.target)});
+    loop_post(p.loop, put_off, p.channel);
+    grpc_server_drain(p.server, SECOND_US);
+    check_int(ask(&p, "/t.T/Echo", "", &out), OK);
+    place_end(&p);
+    place_end(&other);
 }
 
 TEST(a_call_that_runs_is_answered_while_the_server_drains)

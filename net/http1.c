@@ -335,7 +335,7 @@ answered(struct http_exchange *x, bool close)
 void
 http1_answer(struct http_exchange *x, const struct http_response *out)
 {
-    bool close = out->close || !x->keep_alive || x->conn->home->draining;
+    bool close = out->close || !x->keep_alive || x->conn->home->leaving;
     write_answer(x->conn, out, END_BY_LENGTH, close, !x->head_only);
     answered(x, close);
 }
@@ -345,7 +345,7 @@ http1_stream_begin(struct http_exchange *x)
 {
     enum body_end end = x->chunked_out ? END_BY_CHUNKS : END_BY_CLOSE;
     x->answer.body_n = 0;
-    x->answer.close |= !x->keep_alive || x->conn->home->draining || end == END_BY_CLOSE;
+    x->answer.close |= !x->keep_alive || x->conn->home->leaving || end == END_BY_CLOSE;
     write_answer(x->conn, &x->answer, end, x->answer.close, false);
     if (x->conn->eof)
         conn_close(x->conn);
@@ -392,7 +392,7 @@ http1_stream_pump(struct http_exchange *x)
         if (n > 0 && !x->head_only)
             conn_write(c, &buf, 1);
         if (ended) {
-            answered(x, x->answer.close || c->home->draining);
+            answered(x, x->answer.close || c->home->leaving);
             return;
         }
     }

@@ -144,6 +144,13 @@ http2_touch(struct conn *c)
 }
 
 void
+http2_leave(struct conn *c)
+{
+    nghttp2_submit_shutdown_notice(c->http2->session);
+    http2_touch(c);
+}
+
+void
 http2_goaway(struct conn *c, uint32_t error)
 {
     struct http2 *h = c->http2;

@@ -154,6 +154,7 @@ struct conn_home {
     unsigned keepalive_s; /* TCP's, for peers that vanish; 0: none */
     bool client;          /* we connect */
     bool is_unix;
+    bool leaving; /* whoever is answered is asked to come by another way next time */
     bool draining;
 };
 
@@ -354,6 +355,7 @@ void http2_read(struct conn *c, const char *bytes, size_t n);
 void http2_flush(struct conn *c); /* sends what waits */
 void http2_touch(struct conn *c); /* http2_flush, at the end of this turn of the loop */
 void http2_goaway(struct conn *c, uint32_t error);
+void http2_leave(struct conn *c); /* a first GOAWAY: whatever is begun meanwhile is served */
 
 extern const struct http2_kind http2_exchanges; /* a stream is an exchange */
 extern const struct http2_kind http2_calls;     /* a stream is a call of grpc_server.c's */

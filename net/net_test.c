@@ -310,6 +310,28 @@ TEST(a_drain_lets_what_runs_end_and_closes_the_rest)
     world_end(&w);
 }
 
+TEST(a_server_that_leaves_serves_and_says_so)
+{
+    struct world w;
+    world_begin(&w, (struct http_server_options){0});
+    int known = dial(&w);
+    struct text t = text_in(w.arena);
+    say(known, ASK);
+    check(hear_until(&t, known, "GET /echo?|"));
+    check(!strstr(t.bytes, "connection: close\r\n"));
+    http_server_leave(w.server);
+    int fresh = dial(&w);
+    for (int i = 0; i < 2; i++) {
+        int fd = i ? fresh : known;
+        say(fd, ASK);
+        t = hear_all(w.arena, fd);
+        check_text(statuses(w.arena, &t), "200");
+        check(strstr(t.bytes, "connection: close\r\n"));
+        close(fd);
+    }
+    world_end(&w);
+}
+
 TEST(a_drain_ends_with_its_grace)
 {
     struct world w;

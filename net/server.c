@@ -163,6 +163,22 @@ server_stop(struct http_server *s)
 }
 
 static void
+run_leave(void *arg)
+{
+    struct http_server *s = arg;
+    s->home.leaving = true;
+    for (struct conn *c = s->conns; c; c = c->next)
+        if (c->protocol == PROTOCOL_HTTP2 && c->phase < CONN_LINGER)
+            http2_leave(c);
+}
+
+void
+http_server_leave(struct http_server *s)
+{
+    loop_call(s->home.loop, run_leave, s);
+}
+
+static void
 drain_begin(struct http_server *s, int64_t grace_us)
 {
     int64_t until_us = env.mono_us() + grace_us;
@@ -170,7 +186,7 @@ drain_begin(struct http_server *s, int64_t grace_us)
         return;
     s->drain_until_us = until_us;
     if (!s->home.draining) {
-        s->home.draining = true;
+        s->home.leaving = s->home.draining = true;
         if (s->listener.handle.data)
             uv_close(&s->listener.handle, on_handle_closed);
         listener_remove_file(s);

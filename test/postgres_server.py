@@ -47,38 +47,49 @@ def other_user():
     raise AssertionError('PostgreSQL cannot run as root, and there is no user postgres or nobody')
 
 
+def alone():
+    """Root of a user namespace that has no other user."""
+    with open('/proc/self/uid_map') as lines:
+        return sum(int(line.split()[2]) for line in lines) == 1
+
+
 class Postgres(Shared):
     """sync: commits wait for the disk, as they do where it matters; a test that only kills the server
-    and not the machine loses nothing without.  folder: where it is kept, and found again."""
+    and not the machine loses nothing without.  folder: where it is kept, and found again.  host: where it
+    listens, and inside what stands before its command, to run it elsewhere."""
 
-    def __init__(self, sync=False, start=True, folder=None):
-        self.bin, self.process = programs(), None
+    def __init__(self, sync=False, start=True, folder=None, host='127.0.0.1', port=None, inside=()):
+        self.bin, self.process, self.host, self.inside = programs(), None, host, list(inside)
         self.kept = folder is not None
         self.folder = os.path.abspath(folder) if folder else tempfile.mkdtemp(prefix='souk-postgres-')
         self.data = f'{self.folder}/data'
-        self.as_user = []
+        self.as_user = ['setpriv']
         os.makedirs(self.folder, exist_ok=True)
-        if os.getuid() == 0:
+        if os.getuid() == 0 and alone():
+            self.as_user = ['unshare', '--map-user=1000', '--map-group=1000', 'setpriv']
+        elif os.getuid() == 0:
             user = other_user()
             os.chown(self.folder, user.pw_uid, user.pw_gid)
-            self.as_user = [f'--reuid={user.pw_uid}', f'--regid={user.pw_gid}', '--clear-groups']
+            self.as_user += [f'--reuid={user.pw_uid}', f'--regid={user.pw_gid}', '--clear-groups']
         if not os.path.exists(f'{self.data}/PG_VERSION'):
             # English order by default, so that what relies on the order of bytes is seen to ask for it.
             self.run('initdb', '-D', self.data, '-U', 'souk', '-A', 'trust', '-E', 'UTF8', '--locale=C', '-N',
                      '--locale-provider=icu', '--icu-locale=en')
-        self.port = free_port()
+        self.port = port or free_port()
         sockets = '' if self.kept else self.folder      # the name of a socket is short
         with open(f'{self.data}/postgresql.conf', 'w') as conf:
-            conf.write(f"port = {self.port}\nlisten_addresses = '127.0.0.1'\n"
+            conf.write(f"port = {self.port}\nlisten_addresses = '{host}'\n"
                        f"unix_socket_directories = '{sockets}'\nmax_connections = {CONNECTIONS_MAX}\n"
                        f"fsync = {'on' if sync else 'off'}\nlog_min_messages = fatal\n")
-        self.url = f'postgresql://souk@127.0.0.1:{self.port}/postgres'
+        with open(f'{self.data}/pg_hba.conf', 'a') as rules:
+            rules.write('host all all samenet trust\n')
+        self.url = f'postgresql://souk@{host}:{self.port}/postgres'
         self.socket_url = f'postgresql:///postgres?host={self.folder}&port={self.port}&user=souk'
         if start:
             self.start()
 
     def run(self, program, *arguments):
-        done = subprocess.run(['setpriv', *self.as_user, f'{self.bin}/{program}', *arguments],
+        done = subprocess.run([*self.as_user, f'{self.bin}/{program}', *arguments],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd='/')
         if done.returncode:
             raise AssertionError(f'{program}: {done.stdout.decode(errors="replace")}')
@@ -90,7 +101,7 @@ class Postgres(Shared):
             if not self.process or self.process.poll() is not None:
                 self.log = open(f'{self.folder}/log', 'ab')
                 self.process = subprocess.Popen(
-                    ['setpriv', '--pdeathsig=QUIT', *self.as_user, f'{self.bin}/postgres', '-D', self.data],
+                    [*self.inside, *self.as_user, '--pdeathsig=QUIT', f'{self.bin}/postgres', '-D', self.data],
                     stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd='/')
             if self.answers():
                 return
@@ -101,7 +112,7 @@ class Postgres(Shared):
         """Ready for a connection: it answers a startup packet with an authentication request."""
         message = b'\0\3\0\0user\0souk\0database\0postgres\0\0'
         try:
-            with socket.create_connection(('127.0.0.1', self.port), 1) as s:
+            with socket.create_connection((self.host, self.port), 1) as s:
                 s.settimeout(5)
                 s.sendall((len(message) + 4).to_bytes(4, 'big') + message)
                 return s.recv(1) == b'R'
@@ -110,12 +121,12 @@ class Postgres(Shared):
 
     def database(self, name):
         """A new, empty database: its URL."""
-        self.run('createdb', '-h', '127.0.0.1', '-p', str(self.port), '-U', 'souk', name)
-        return f'postgresql://souk@127.0.0.1:{self.port}/{name}'
+        self.run('createdb', '-h', self.host, '-p', str(self.port), '-U', 'souk', name)
+        return f'postgresql://souk@{self.host}:{self.port}/{name}'
 
     def drop(self, name):
         """With whoever is still connected."""
-        self.run('dropdb', '-h', '127.0.0.1', '-p', str(self.port), '-U', 'souk', '--force', '--if-exists', name)
+        self.run('dropdb', '-h', self.host, '-p', str(self.port), '-U', 'souk', '--force', '--if-exists', name)
 
     def stop(self, how=signal.SIGQUIT):
         """Immediately, unless told otherwise: as if it had crashed, with its files as they are."""

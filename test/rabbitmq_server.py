@@ -20,7 +20,7 @@ from private_server import Shared, free_port, make_certificate, obey  # noqa: E4
 
 NODE = 'souk@localhost'      # its data are this node's: only its epmd, which is its own, knows the name
 LIBRARY = '/usr/lib/rabbitmq/bin'
-CONFIG = '''listeners.tcp.1 = 127.0.0.1:{port}
+CONFIG = '''listeners.tcp.1 = {host}:{port}
 {tls}loopback_users = none
 vm_memory_high_watermark.absolute = 1GB
 disk_free_limit.absolute = 1MB
@@ -33,20 +33,22 @@ ssl_options.keyfile = {folder}/server.key
 
 
 class RabbitMQ(Shared):
-    """With tls, url is of amqps, beside the port without.  folder: where it is kept, and found again."""
+    """With tls, url is of amqps, beside the port without.  folder: where it is kept, and found again.
+    host: where it listens, and inside what stands before its commands, to run it elsewhere."""
 
-    def __init__(self, tls=False, start=True, folder=None):
+    def __init__(self, tls=False, start=True, folder=None, host='127.0.0.1', inside=()):
+        self.host, self.inside = host, list(inside)
         self.kept = folder is not None
         self.folder = os.path.abspath(folder) if folder else tempfile.mkdtemp(prefix='souk-rabbitmq-')
         os.makedirs(self.folder, exist_ok=True)
         self.port, self.dist_port, self.epmd_port, tls_port = (free_port() for _ in range(4))
-        self.url, listens = f'amqp://guest:guest@127.0.0.1:{self.port}', ''
+        self.url, listens = f'amqp://guest:guest@{host}:{self.port}', ''
         self.process = self.epmd = None
         if tls:
             make_certificate(self.folder)
             self.url = f'amqps://guest:guest@localhost:{tls_port}?cacertfile={self.folder}/server.pem'
             listens = TLS.format(port=tls_port, folder=self.folder)
-        Path(f'{self.folder}/rabbitmq.conf').write_text(CONFIG.format(port=self.port, tls=listens))
+        Path(f'{self.folder}/rabbitmq.conf').write_text(CONFIG.format(host=host, port=self.port, tls=listens))
         Path(f'{self.folder}/plugins').write_text('[].\n')
         self.environment = {
             'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LANG': 'C.UTF-8', 'HOME': self.folder,
@@ -62,13 +64,13 @@ class RabbitMQ(Shared):
 
     def start(self, wait_s=120):
         if not self.epmd:
-            self.epmd = subprocess.Popen(['epmd', '-port', str(self.epmd_port), '-address', '127.0.0.1'],
+            self.epmd = subprocess.Popen([*self.inside, 'epmd', '-port', str(self.epmd_port), '-address', '127.0.0.1'],
                                          env=self.environment, stdin=subprocess.DEVNULL,
                                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with open(f'{self.folder}/out', 'ab') as out:
             # The script stops its node at SIGTERM: so it ends with whoever started it.
-            self.process = subprocess.Popen(['setpriv', '--pdeathsig=TERM', f'{LIBRARY}/rabbitmq-server'],
-                                            env=self.environment, cwd=self.folder, stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen([*self.inside, 'setpriv', '--pdeathsig=TERM',
+                                             f'{LIBRARY}/rabbitmq-server'], env=self.environment, cwd=self.folder, stdin=subprocess.DEVNULL,
                                             stdout=out, stderr=out, start_new_session=True)
         ends = time.monotonic() + wait_s
         while time.monotonic() < ends and self.process.poll() is None:
@@ -81,7 +83,7 @@ class RabbitMQ(Shared):
     def answers(self):
         """Does it speak AMQP yet?  It does as soon as it listens."""
         try:
-            with socket.create_connection(('127.0.0.1', self.port), 5) as s:
+            with socket.create_connection((self.host, self.port), 5) as s:
                 s.sendall(b'AMQP\0\0\x09\x01')
                 return s.recv(1) == b'\1'
         except OSError:
@@ -89,7 +91,7 @@ class RabbitMQ(Shared):
 
     def control(self, *arguments):
         """rabbitmqctl, as the node's own user and with its cookie; gives what it says."""
-        done = subprocess.run([f'{LIBRARY}/rabbitmqctl', '-q', *arguments], env=self.environment, check=True,
+        done = subprocess.run([*self.inside, f'{LIBRARY}/rabbitmqctl', '-q', *arguments], env=self.environment, check=True,
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
         return done.stdout
 

@@ -373,10 +373,13 @@ on_shipment_dispatched(struct request *rq, struct tx *tx, const ShipmentDispatch
     return st;
 }
 
-/* A crash may have cut off whoever was charging: the first sweep learns what came of it. */
+/* A crash may have cut off whoever was charging: the first sweep learns what came of it.  Where another process
+ * leads, it may be charging. */
 static enum status
 start(struct request *rq)
 {
+    if (!service_leads(rq))
+        return checkouts_start(rq);
     struct tx *tx = tx_begin(rq);
     look_at_pending_now(tx);
     enum status st = tx_commit(tx);

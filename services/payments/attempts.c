@@ -417,7 +417,7 @@ begin_late(struct request *rq, const AttemptRow *attempt, Payment *out)
     enum status st = take_method(tx, &method, .id = attempt->payment_method_id);
     if (st == NOT_FOUND)
         dropped = "method_expired";
-    else if (!provider_known(rq, method->provider))
+    else if (st == OK && !provider_known(rq, method->provider))
         dropped = "no_such_provider";
     else if (too_late(rq, attempt->hold_until_us))
         dropped = "too_late";

@@ -68,13 +68,15 @@ purge(struct request *rq)
     return fail_store(rq, tx_commit(tx));
 }
 
-/* Nobody asks a provider now, so that every attempt without an outcome can be looked at. */
+/* Where no other process leads, nobody asks a provider now, so that every attempt without an outcome can be
+ * looked at.  Else that other may be asking, and what is pending is looked at when it is due. */
 static enum status
 start(struct request *rq)
 {
-    payments_state(rq)->started_us = rq->now_us;
+    bool alone = service_leads(rq);
+    payments_state(rq)->started_us = alone ? rq->now_us : 0;
     enum status st = providers_start(rq);
-    if (st)
+    if (st || !alone)
         return st;
     struct tx *tx = tx_begin(rq);
     look_at_attempts_now(tx);

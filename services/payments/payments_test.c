@@ -428,6 +428,31 @@ TEST(past_the_bound_an_attempt_waits_for_the_job)
     }
 }
 
+TEST(an_attempt_that_waited_is_charged_once_wherever_the_store_failed)
+{
+    const char *word;
+    int k = 0;
+    do {
+        begin();
+        const char *id = new_id();
+        Payment *payment = NULL;
+        fill_slots(CALLS_MAX_AT_ONCE);
+        check_text(charge(id, "ord_1", "approve", &payment), "");
+        fill_slots(0);
+        store_fail_at(node_store(stage->node, "payments"), ++k);
+        word = stage_job(stage, &payments_service, "resolve");
+        store_fail_at(node_store(stage->node, "payments"), 0);
+        if (k % 2)
+            stage_restart(stage);
+        pass(MINUTE_US);
+        check_text(payment_of(id)->status, "completed");
+        check_ledger("ord_1", 1, 0);
+        check_int(stage_events(stage, "payments.payment_processed", "ord_1"), 1);
+        end();
+    } while (*word);
+    check(k > 5);
+}
+
 /* The attempt is on disk, and nobody knows whether the provider heard of it. */
 TEST(a_charge_that_a_crash_cut_off_is_resolved_when_it_is_repeated)
 {
