@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "app/app.h"
+#include "gateway/forwarded.h"
 #include "gateway/gateway.h"
 #include "kit/topology.h"
 #include "services/services.h"
@@ -30,6 +31,11 @@ load_conf(const struct options *options, struct conf *conf)
     enum status st = conf_load(conf, path, options->arena, &why);
     if (st == OK && options->listen)
         st = conf_set(conf, "listen", options->listen, options->arena, &why);
+    struct proxies proxies;
+    const char *proxy_fault;
+    if (st == OK && (st = proxies_read(conf_get(conf, "trusted_proxies"), options->arena, &proxies,
+                                       &proxy_fault)))
+        why = arena_printf(options->arena, "trusted_proxies: %s", proxy_fault);
     if (st)
         complain("%s", why);
     return st == OK;
@@ -55,6 +61,7 @@ make_gateway(struct node *node)
                                  .rate_limit_per_s = setting_int(node, "rate_limit_per_s"),
                                  .limit_loopback =
                                      strcmp(setting(node, "rate_limit_loopback"), "on") == 0,
+                                 .trusted_proxies = setting(node, "trusted_proxies"),
                              });
 }
 

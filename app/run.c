@@ -35,7 +35,8 @@ struct running {
 
 static bool bring_up(struct running *r, const struct options *options);
 static bool open_up(struct running *r, const struct options *options);
-static bool suit_replicas(struct running *r, const struct topology *t, const struct process *process);
+static bool suit_replicas(struct running *r, const struct topology *t,
+                          const struct process *process);
 static bool serve_web(struct running *r);
 static const struct process *process_of(const struct options *options, const struct topology *t);
 static bool import_demo(struct running *r);
@@ -96,8 +97,8 @@ bring_up(struct running *r, const struct options *options)
     return serve_web(r);
 }
 
-/* Replicas share what they sign with, and what a provider has booked.  Where a name stands for several of
- * them, as in Kubernetes, they cannot be seen here. */
+/* Replicas share what they sign with, and what a provider has booked.  Where a name stands for
+ * several of them, as in Kubernetes, they cannot be seen here. */
 static bool
 suit_replicas(struct running *r, const struct topology *t, const struct process *process)
 {
@@ -105,11 +106,12 @@ suit_replicas(struct running *r, const struct topology *t, const struct process 
     bool files = strcmp(conf_get(r->conf, "auth_keys"), "files") == 0;
     if (files && strcmp(t->store, "sqlite") != 0)
         conf_set(r->conf, "auth_keys", "store", r->arena, &why);
-    bool in_process = strcmp(conf_get(r->conf, "sandbox"), "on") == 0 &&
-                      !*conf_get(r->conf, "sandbox_url");
+    bool in_process =
+        strcmp(conf_get(r->conf, "sandbox"), "on") == 0 && !*conf_get(r->conf, "sandbox_url");
     if (in_process && process == topology_home(t, "payments") && strchr(process->address, ','))
-        return complain("%s has several addresses, and the sandbox's ledger is a file of one process: set"
-                        " sandbox_url to where `souk sandbox` serves, or sandbox to off",
+        return complain("%s has several addresses, and the sandbox's ledger is a file of one"
+                        " process: set sandbox_url to where `souk sandbox` serves, or sandbox to"
+                        " off",
                         process->name),
                false;
     return true;

@@ -158,6 +158,8 @@ struct source {
     size_t next; /* in page */
 };
 
+/* Has a queue's page in hand? */
+bool source_has(struct source *s);
 /* The next event of the topics; NULL if there is none, or much was passed over: then its
  * position has moved.  In memory only where a transaction is open.  The event is valid until the
  * next call or source_rewind. */
@@ -187,9 +189,11 @@ struct fetch {
     struct worker worker;
     bool far;             /* all of the last page was missing */
     _Atomic int64_t head; /* the newest position that it heard of */
+    _Atomic int64_t goal; /* where the head was when fetch_hurry was answered; before, negative */
     _Atomic int64_t first; /* the first of those, and 1; 0: it has heard of none yet */
     struct spin lock;     /* guards what follows */
     bool on;
+    bool hurries; /* to the goal: it asks for events of any age */
     uint64_t generation; /* what was asked before a rewind is not wanted */
     int64_t after;
     struct page *ready;
@@ -199,6 +203,8 @@ void fetch_run(void *fetch);
 struct page *fetch_take(struct fetch *x);
 void fetch_rewind(struct fetch *x, int64_t after); /* negative: behind the newest */
 void fetch_rest(struct fetch *x);
+/* Compares with all that is there now; whoever cannot be asked has nothing to say (a goal of 0). */
+void fetch_hurry(struct fetch *x);
 
 /* ---- a broker's queue, and the inbox ----------------------------------------------------------
  */
@@ -267,6 +273,7 @@ struct follower {
     bool full;             /* its last batch was: more is waiting */
     bool loaded;           /* what follows agrees with the tables */
     bool keeps_inbox;
+    bool asked, caught_up; /* the outboxes, before the first that a queue brings */
     int64_t next_try_us;    /* of the parked, on env.now_us's clock; INT64_MAX: nothing to retry */
     int64_t look_us;        /* when to load them anew, by env.mono_us */
     int64_t backoff_us;     /* while the store is in trouble; 0 is none */

@@ -19,13 +19,16 @@ enum {
 struct errand {
     uint64_t generation;
     int64_t after;
+    bool hurries;
 };
 
 static bool next_errand(struct fetch *x, struct errand *ret);
-static enum status run_errand(struct fetch *x, int64_t after, struct arena *a, struct page **ret,
-                              int64_t *ret_rest_us);
-static enum status compare(struct fetch *x, int64_t after, struct arena *a, struct page **ret,
-                           int64_t *ret_rest_us);
+static enum status run_errand(struct fetch *x, const struct errand *errand, struct arena *a,
+                              struct page **ret, int64_t *ret_rest_us);
+static enum status compare(struct fetch *x, const struct errand *errand, struct arena *a,
+                           struct page **ret, int64_t *ret_rest_us);
+static void set_goal(struct fetch *x, const struct errand *errand, bool asked);
+static void rest(struct fetch *x, int64_t us);
 static enum status ask_for(struct fetch *x, const struct outbox_ask *ask, struct arena *a,
                            struct outbox_page *ret);
 static enum status count_missing(struct fetch *x, int64_t after, const struct outbox_page *listed,
@@ -46,7 +49,10 @@ fetch_run(void *arg)
         struct arena *a = arena_new();
         struct page *page = NULL;
         int64_t rest_us = 0;
-        if (run_errand(x, errand.after, a, &page, &rest_us) == OK) {
+        bool asked = run_errand(x, &errand, a, &page, &rest_us) == OK;
+        if (errand.hurries)
+            set_goal(x, &errand, asked);
+        if (asked) {
             backoff_us = 0;
         } else {
             backoff_us = backoff_us == 0 ? BACKOFF_FIRST_US : 2 * backoff_us;
@@ -57,7 +63,7 @@ fetch_run(void *arg)
         else
             arena_free(a);
         if (rest_us > 0)
-            worker_rest(&x->worker, rest_us);
+            rest(x, rest_us);
     }
     worker_end(&x->worker);
 }
@@ -100,22 +106,64 @@ fetch_rest(struct fetch *x)
     page_release(page);
 }
 
+void
+fetch_hurry(struct fetch *x)
+{
+    spin_lock(&x->lock);
+    x->hurries = true;
+    x->goal = -1;
+    spin_unlock(&x->lock);
+    worker_wake(&x->worker);
+}
+
+static void
+set_goal(struct fetch *x, const struct errand *errand, bool asked)
+{
+    spin_lock(&x->lock);
+    bool current = x->generation == errand->generation;
+    if (current && !asked)
+        x->hurries = false;
+    if (current && x->goal < 0)
+        x->goal = asked ? x->head : 0;
+    spin_unlock(&x->lock);
+    worker_wake(x->reader);
+}
+
+/* Shorter if somebody is in a hurry. */
+static void
+rest(struct fetch *x, int64_t us)
+{
+    int64_t until_us = env.mono_us() + us;
+    while (worker_goes_on(&x->worker) && env.mono_us() < until_us) {
+        spin_lock(&x->lock);
+        bool called = x->hurries && x->goal < 0;
+        spin_unlock(&x->lock);
+        if (called)
+            return;
+        worker_wait(&x->worker, until_us);
+    }
+}
+
 static bool
 next_errand(struct fetch *x, struct errand *ret)
 {
     spin_lock(&x->lock);
     bool wanted = x->on && !x->ready;
-    *ret = (struct errand){x->generation, x->after};
+    if (x->goal >= 0 && x->after >= x->goal)
+        x->hurries = false;
+    *ret = (struct errand){x->generation, x->after, x->hurries};
     spin_unlock(&x->lock);
     return wanted;
 }
 
 /* No page if there is nothing new; *ret_rest_us: before it is asked again. */
 static enum status
-run_errand(struct fetch *x, int64_t after, struct arena *a, struct page **ret, int64_t *ret_rest_us)
+run_errand(struct fetch *x, const struct errand *errand, struct arena *a, struct page **ret,
+           int64_t *ret_rest_us)
 {
     if (x->compares)
-        return compare(x, after, a, ret, ret_rest_us);
+        return compare(x, errand, a, ret, ret_rest_us);
+    int64_t after = errand->after;
     int64_t start_us = env.mono_us(), poll_us = x->bus->options.poll_us;
     struct outbox_ask ask = {
         .after = after, .topics = x->topics, .most = PAGE_EVENTS_MAX, .wait_us = poll_us};
@@ -131,14 +179,16 @@ run_errand(struct fetch *x, int64_t after, struct arena *a, struct page **ret, i
 }
 
 static enum status
-compare(struct fetch *x, int64_t after, struct arena *a, struct page **ret, int64_t *ret_rest_us)
+compare(struct fetch *x, const struct errand *errand, struct arena *a, struct page **ret,
+        int64_t *ret_rest_us)
 {
+    int64_t after = errand->after;
     struct outbox_ask ask = {
         .after = after,
         .topics = x->topics,
         .most = COMPARE_EVENTS_MAX,
         .positions_only = !x->far,
-        .older_than_us = x->bus->options.repair_age_us,
+        .older_than_us = errand->hurries ? 0 : x->bus->options.repair_age_us,
     };
     struct outbox_page got;
     enum status st = ask_for(x, &ask, a, &got);
@@ -161,7 +211,7 @@ compare(struct fetch *x, int64_t after, struct arena *a, struct page **ret, int6
     x->far = n_missing > 0 && n_missing == listed;
     bool more = x->far || listed == COMPARE_EVENTS_MAX ||
                 (listed == 0 && got.upto - after > COMPARE_EVENTS_MAX);
-    *ret_rest_us = more ? 0 : x->bus->options.repair_us;
+    *ret_rest_us = more ? 0 : errand->hurries ? HASTY_US : x->bus->options.repair_us;
     if (got.upto > after) {
         *ret = page_new(a, after, got.upto, got.events, got.n);
         (*ret)->settles = listed > 0;

@@ -29,6 +29,7 @@ static bool load(struct follower *f);
 static bool take_batch(struct follower *f);
 static bool pass_over(struct follower *f);
 static const struct event *next_event(struct follower *f, bool memory_only);
+static bool is_held_back(struct follower *f, struct source *s);
 static enum status handle_batch(struct follower *f, struct tx *tx, const struct event *e);
 static enum status take_event(struct follower *f, struct tx *tx, const struct event *e);
 static void write_cursors(struct follower *f, int64_t least);
@@ -169,6 +170,7 @@ load(struct follower *f)
             source_rest(s);
     }
     f->loaded = true;
+    f->asked = f->caught_up = false;
     return true;
 }
 
@@ -216,12 +218,36 @@ static const struct event *
 next_event(struct follower *f, bool memory_only)
 {
     for (size_t i = 0; i < f->n_sources; i++) {
-        const struct event *e = source_next(f->sources[f->turn], memory_only);
+        struct source *s = f->sources[f->turn];
+        const struct event *e = is_held_back(f, s) ? NULL : source_next(s, memory_only);
         if (e)
             return e;
         f->turn = (f->turn + 1) % f->n_sources;
     }
     return NULL;
+}
+
+/*
+ * What was published before a queue was there, it does not bring; and what it brings is behind that.
+ * So its first page waits until the outboxes have been asked once more.
+ */
+static bool
+is_held_back(struct follower *f, struct source *s)
+{
+    if (!s->queue || f->caught_up || !f->lead.leads)
+        return false;
+    if (!source_has(s))
+        return true;
+    bool behind = false;
+    for (size_t i = 0; i < f->n_sources; i++) {
+        const struct source *other = f->sources[i];
+        if (other->fetch && !f->asked)
+            fetch_hurry(other->fetch);
+        behind |= other->fetch && (other->fetch->goal < 0 || other->position < other->fetch->goal);
+    }
+    f->asked = true;
+    f->caught_up = !behind;
+    return behind;
 }
 
 /* Handles e and what follows it, until the batch is full. */

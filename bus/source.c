@@ -34,6 +34,16 @@ source_next(struct source *s, bool memory_only)
     return NULL;
 }
 
+bool
+source_has(struct source *s)
+{
+    if (!s->page) {
+        s->page = next_page(s, true);
+        s->next = 0;
+    }
+    return s->page != NULL;
+}
+
 void
 source_done(struct source *s)
 {

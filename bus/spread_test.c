@@ -1048,6 +1048,19 @@ TEST(what_a_broker_loses_comes_from_the_outbox_and_the_inbox_stays_small)
     }
 }
 
+TEST(what_was_published_before_a_queue_was_there_comes_before_what_it_brings)
+{
+    struct system s;
+    system_open(&s, true);
+    publish_many(&s, 0, 60);
+    check(comes_true(is_settled, &s));
+    s.unrepaired = true; /* so that nothing else brings it */
+    process_open(&s, 3);
+    publish_many(&s, 60, 120);
+    check_all(&s);
+    system_close(&s);
+}
+
 TEST(a_system_gets_and_loses_a_broker_between_two_starts)
 {
     struct system s;

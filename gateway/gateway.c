@@ -8,6 +8,7 @@
 #include "fiber/fiber.h"
 #include "gateway.api.h"
 #include "gateway/answer.h"
+#include "gateway/forwarded.h"
 #include "gateway/idempotency.h"
 #include "gateway/input.h"
 #include "gateway/pages.h"
@@ -26,6 +27,7 @@ struct gateway {
     struct limits *limits; /* NULL: none */
     struct keys *keys;
     struct gateway_options options;
+    struct proxies proxies;
     size_t in_work; /* atomic */
 };
 
@@ -96,6 +98,10 @@ gateway_new(struct node *node, struct gateway_options options)
     g->options = options;
     if (!options.requests_max)
         g->options.requests_max = REQUESTS_MAX;
+    const char *why;
+    bool read = proxies_read(options.trusted_proxies ? options.trusted_proxies : "", g->arena,
+                             &g->proxies, &why) == OK;
+    assert(read);
     if (options.rate_limit_per_s)
         g->limits = limits_new(options.rate_limit_per_s, BURST_S * options.rate_limit_per_s);
     return g;
@@ -187,7 +193,7 @@ begin(struct visit *v)
     struct request *rq = &v->rq;
     request_init(rq, v->g->node, in->arena);
     rq->service = &gateway_service;
-    rq->caller.ip = in->peer;
+    rq->caller.ip = forwarded_client(&v->g->proxies, in);
     const char *user_agent = http_header(in, "user-agent");
     rq->caller.user_agent =
         user_agent && utf8_valid(user_agent, strlen(user_agent)) ? user_agent : "";
@@ -281,6 +287,7 @@ run_stream(struct visit *v)
                          .in = v->message,
                          .x = v->x,
                          .http = v->in,
+                         .client = rq->caller.ip,
                          .authenticate = authenticate};
     enum status st = stream_join(s, rq);
     if (st == OK) {
@@ -383,10 +390,12 @@ within_limits(struct visit *v, const char *key)
     return taken;
 }
 
+/* A proxy on this machine brings others than itself. */
 static bool
 is_limited(const struct visit *v)
 {
-    return v->g->limits && (v->g->options.limit_loopback || !v->in->loopback);
+    bool local = v->in->loopback && v->rq.caller.ip == v->in->peer;
+    return v->g->limits && (v->g->options.limit_loopback || !local);
 }
 
 static bool
@@ -395,7 +404,7 @@ within_address_limit(struct visit *v)
     if (!is_limited(v))
         return true;
     char key[ADDRESS_KEY_CHARS];
-    limits_address_key(v->in->peer, key);
+    limits_address_key(v->rq.caller.ip, key);
     return within_limits(v, key);
 }
 

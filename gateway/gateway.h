@@ -12,9 +12,10 @@
 struct gateway;
 
 struct gateway_options {
-    size_t requests_max;      /* in work at once; beyond it, 503; 0 is 2,000 */
-    int64_t rate_limit_per_s; /* by address and by account; 0 is no limit */
-    bool limit_loopback;      /* limit requests from this machine too */
+    size_t requests_max;         /* in work at once; beyond it, 503; 0 is 2,000 */
+    int64_t rate_limit_per_s;    /* by address and by account; 0 is no limit */
+    bool limit_loopback;         /* limit requests from this machine too */
+    const char *trusted_proxies; /* that proxies_read takes; NULL is none */
 };
 
 /* node must have gateway_service among its services. */

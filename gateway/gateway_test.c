@@ -906,6 +906,21 @@ TEST(an_address_that_asks_too_often_is_told_when_to_come_back)
     stop();
 }
 
+TEST(behind_a_trusted_proxy_each_visitor_has_a_limit_of_his_own)
+{
+    start_with(test_dir(),
+               (struct gateway_options){.rate_limit_per_s = 1, .trusted_proxies = "127.0.0.1"});
+    const char *one = "x-forwarded-for: 203.0.113.9", *other = "x-forwarded-for: 203.0.113.10";
+    int status = 200;
+    for (int i = 0; i < 30 && status == 200; i++)
+        status = ask("GET", "/v1/products/prd_1", one, NULL).status;
+    check_int(status, 429);
+    check_int(ask("GET", "/v1/products/prd_1", other, NULL).status, 200);
+    for (int i = 0; i < 15; i++) /* this machine itself */
+        check_int(ask("GET", "/v1/products/prd_1", "", NULL).status, 200);
+    stop();
+}
+
 TEST(past_the_requests_in_work_the_answer_is_503)
 {
     start_with(test_dir(), (struct gateway_options){.requests_max = 1});

@@ -163,7 +163,7 @@ look(struct stream *s, bool *ret_sent, bool *ret_final)
     struct request rq;
     request_init(&rq, s->node, arena);
     rq.service = &gateway_service;
-    rq.caller.ip = s->http->peer;
+    rq.caller.ip = s->client;
     rq.sampled = false; /* a look is nothing that the buyer did */
     ProtobufCMessage *message;
     enum status st = s->authenticate(&rq, s->http);

@@ -21,6 +21,7 @@ struct stream {
     const ProtobufCMessage *in;
     struct http_exchange *x;
     const struct http_request *http;
+    const char *client; /* its address */
     /* Fills in who calls, anew for each answer: his session may have ended. */
     enum status (*authenticate)(struct request *rq, const struct http_request *http);
 

@@ -64,8 +64,9 @@ static const struct setting settings[] = {
      "where buyers find the shop: links in mails begin with it"},
     {"requests_max", "2000", KIND_INT, 1, 100000, "requests in work at once; beyond it, 503"},
     {"rate_limit_per_s", "50", KIND_INT, 0, 1000000,
-     "requests a second from one address or account, in bursts of ten times as many; 0 is no "
-     "limit"},
+     "requests a second from one address or account, in bursts of ten times as many; 0 is no limit"},
+    {"trusted_proxies", "", KIND_TEXT, 0, 0,
+     "whose X-Forwarded-For is believed: addresses and networks, 127.0.0.1, 10.0.0.0/8"},
     {"rate_limit_loopback", "off", KIND_BOOL, 0, 0, "limit requests from this machine too"},
     {"otlp_endpoint", "", KIND_URL, 0, 0,
      "where traces are told by OTLP/HTTP, http://127.0.0.1:4318; nowhere when left out"},

@@ -43,8 +43,9 @@ key_file_open(struct arena *a, const char *folder, const char *name,
     return OK;
 }
 
-/* Complete under a name of its own first: a half-written key would be a key lost.  Several processes may
- * be at this at once; the first to give it its name wins, and all read what is there then. */
+/* Complete under a name of its own first: a half-written key would be a key lost.  Several
+ * processes may be at this at once; the first to give it its name wins, and all read what is there
+ * then. */
 static bool
 make_file(struct arena *a, const char *folder, const char *path, const char *text)
 {

@@ -108,14 +108,16 @@ TEST(of_two_who_make_a_key_at_once_both_have_the_first_ones)
 
 enum { CROWD = 8, ROUNDS = 20, TEXT_CHARS = 16 };
 
-/* In a process of its own: opens the key when the starter closes its pipe, and tells what it got. */
+/* In a process of its own: opens the key when the starter closes its pipe, and tells what it got.
+ */
 static void
 open_in_crowd(const char *keys, int start, int told)
 {
     struct arena *a = arena_new();
     const char *text, *why = "";
     char nothing;
-    if (read(start, &nothing, 1) == 0 && key_file_open(a, keys, "k", make_text, &text, &why) == OK &&
+    if (read(start, &nothing, 1) == 0 &&
+        key_file_open(a, keys, "k", make_text, &text, &why) == OK &&
         write(told, text, TEXT_CHARS) == TEXT_CHARS)
         _exit(0);
     _exit(1);

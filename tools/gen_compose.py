@@ -12,7 +12,7 @@ SECRETS = {'SOUK_STORE': 'postgresql://souk:${POSTGRES_PASSWORD:?}@postgres:5432
            'SOUK_SMTP_PASSWORD': '${SMTP_PASSWORD:-}'}
 # What deployment.yaml says for a cluster is the env file's to say here.
 ASKED = {'SOUK_CURRENCY': '${CURRENCY:-EUR}', 'SOUK_SMTP_URL': '${SMTP_URL:-}', 'SOUK_SMTP_USER': '${SMTP_USER:-}',
-         'SOUK_SMTP_TLS': '${SMTP_TLS:-on}', 'SOUK_MAIL_FROM': '${MAIL_FROM:-Souk <souk@localhost>}'}
+         'SOUK_TRUSTED_PROXIES': '${TRUSTED_PROXIES:-}', 'SOUK_SMTP_TLS': '${SMTP_TLS:-on}', 'SOUK_MAIL_FROM': '${MAIL_FROM:-Souk <souk@localhost>}'}
 
 
 def conf(shape):
@@ -50,7 +50,7 @@ def process(shape, p):
     environment['SOUK_PUBLIC_URL'] = '${PUBLIC_URL:-http://127.0.0.1:8080}'
     if front:
         environment['SOUK_LISTEN'] = f'0.0.0.0:{ports["http"]}'
-        environment['SOUK_RATE_LIMIT_PER_S'] = '${RATE_LIMIT_PER_S:-50}'    # nothing stands in between here
+        environment['SOUK_RATE_LIMIT_PER_S'] = '${RATE_LIMIT_PER_S:-50}'
         made['ports'] = ['${LISTEN:-127.0.0.1:8080}:' + str(ports['http'])]
     else:
         environment['SOUK_MONITOR'] = f'0.0.0.0:{ports["monitor"]}'

@@ -183,7 +183,7 @@ def ingress(shape, p):
     paths.append({'path': '/openapi.json', 'pathType': 'Exact', 'backend': to})
     host = shape.facts['host']
     notes = {'proxy-read-timeout': '3600', 'proxy-send-timeout': '3600',     # live streams
-             'proxy-buffering': 'off', 'proxy-body-size': '33m', 'limit-rps': '50', 'limit-burst-multiplier': '10'}
+             'proxy-buffering': 'off', 'proxy-body-size': '33m'}
     return {'apiVersion': 'networking.k8s.io/v1', 'kind': 'Ingress',
             'metadata': meta(shape, p.name, p.name, annotations={f'nginx.ingress.kubernetes.io/{k}': v
                                                                  for k, v in notes.items()}),

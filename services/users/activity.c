@@ -80,6 +80,9 @@ enum status
 activity_on_person_erased(struct request *rq, struct tx *tx, const PersonErased *event)
 {
     (void)rq;
+    if (text_empty(event->user_id))
+        return OK; /* a guest has none */
+    add_erased(tx, .user_id = event->user_id);
     delete_activity(tx, .user_id = event->user_id);
     return OK;
 }

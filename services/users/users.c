@@ -254,7 +254,7 @@ give_role(struct request *rq, const User *user, const char *role, UserRoles **re
     return call_authz_assign_role(rq, ret, .user_id = user->id, .role = role);
 }
 
-static const char *const projections[] = {"users_proj_activity", NULL};
+static const char *const projections[] = {"users_proj_activity", "users_proj_erased", NULL};
 
 const struct service users_service = {
     .name = "users",

@@ -134,8 +134,14 @@ WHERE invitation_id = :invitation_id;
 
 -- insert_activity(activity_id text, user_id text, kind text, detail text, at_us int)
 INSERT INTO users_proj_activity (activity_id, user_id, kind, detail, at_us)
-VALUES (:activity_id, :user_id, :kind, :detail, :at_us)
+SELECT :activity_id, :user_id, :kind, :detail, :at_us
+WHERE NOT EXISTS (SELECT 1 FROM users_proj_erased AS e WHERE e.user_id = :user_id)
 ON CONFLICT DO NOTHING;
+
+-- add_erased(user_id text)
+INSERT INTO users_proj_erased (user_id)
+VALUES (:user_id)
+ON CONFLICT (user_id) DO NOTHING;
 
 -- trim_activity(user_id text, keep int)
 DELETE FROM users_proj_activity

@@ -129,7 +129,7 @@ class Accounts(unittest.TestCase):
         self.assertNotIn(token, str(asked))
         path = '/v1/auth/password-resets/' + token
         self.expect(422, 'POST', path, {'password': 'short'})
-        self.expect(404, 'POST', path[:-1] + 'A', {'password': 'a new password'}, code='bad_link')
+        self.expect(404, 'POST', path[:-1] + ('E' if path[-1] == 'A' else 'A'), {'password': 'a new password'}, code='bad_link')
         self.expect(204, 'POST', path, {'password': 'a new password'})
         self.expect(404, 'POST', path, {'password': 'another password'}, code='bad_link')
         self.expect(401, 'GET', '/v1/users/me', headers=mine)

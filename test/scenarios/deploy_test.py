@@ -2,6 +2,7 @@
 import base64
 import copy
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -224,6 +225,15 @@ class Deploy(unittest.TestCase):
         claims = of_kind(self.all, 'PersistentVolumeClaim')
         self.assertEqual({n: c['spec']['accessModes'] for n, c in claims.items()}, {'sandbox': ['ReadWriteOnce']})
         self.assertEqual(of_kind(self.all, 'Deployment')['sandbox']['spec']['replicas'], 1)
+
+    def test_the_gateway_believes_its_ingress_controller_and_limits_by_itself(self):
+        deployment = of_kind(self.all, 'Deployment')[self.shape.front().name]
+        told = {e['name']: e.get('value') for e in deployment['spec']['template']['spec']['containers'][0]['env']}
+        done = run(BINARY, 'check-config', '--data', '/nonexistent', env={**os.environ, 'SOUK_TRUSTED_PROXIES':
+                                                                          told['SOUK_TRUSTED_PROXIES']})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn('SOUK_RATE_LIMIT_PER_S', told)
+        self.assertNotIn('limit-rps', str(of_kind(self.all, 'Ingress')))
 
     def test_there_is_one_sandbox_or_none(self):
         without = copy.deepcopy(self.shape)

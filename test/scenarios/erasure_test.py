@@ -260,8 +260,11 @@ class Late(unittest.TestCase):
 
     def test_what_audit_hears_late_is_erased_too(self):
         souk = Souk(settings={'erase_after_s': 5})
+        self.addCleanup(lambda: self.assertEqual(souk.close(), 0))
         sku, staff, email = souk.product('lamp', 4299, 50), souk.staff(), 'late.gone@example.org'
         audit, orders = (souk.many.running[name] for name in ('audit', 'orders'))
+        for process in (audit, orders):
+            self.addCleanup(process.send_signal, signal.SIGCONT)
         audit.send_signal(signal.SIGSTOP)
         status, order, _ = souk.post('/v1/orders', order_body(sku, email=email))
         self.assertEqual(status, 201, order)
@@ -276,7 +279,6 @@ class Late(unittest.TestCase):
                     if any(isinstance(v, memoryview) and email.encode() in bytes(v) for v in r.values())]
         self.assertTrue(wait_for(lambda: [r for r in in_audit() if r['topic'] == 'orders.order_created']))
         self.assertTrue(wait_for(lambda: not in_audit() and not in_audit('bus_event'), 60))
-        self.assertEqual(souk.close(), 0)
 
 
 class Columns(unittest.TestCase):

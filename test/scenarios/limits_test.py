@@ -148,6 +148,29 @@ class Unlimited(unittest.TestCase):
         link.close()
 
 
+class Proxied(unittest.TestCase):
+    def test_who_comes_through_a_trusted_proxy_is_on_record_with_his_own_address(self):
+        for proxies, forwarded, recorded in (('127.0.0.1', '198.51.100.7, 203.0.113.9', '203.0.113.9'),
+                                             ('127.0.0.1', '203.0.113.9, unknown', '127.0.0.1'),
+                                             ('10.0.0.0/8', '203.0.113.9', '127.0.0.1')):
+            souk = Souk(settings={'trusted_proxies': proxies})
+            self.addCleanup(lambda souk=souk: self.assertEqual(souk.close(), 0))
+            souk.staff()
+            status, body, _ = souk.post('/v1/auth/login', {'email': 'ada@example.org', 'password': PASSWORD},
+                                        X_Forwarded_For=forwarded)
+            self.assertEqual(status, 200, body)
+            found = [r['ip'] for r in souk.rows('auth', 'SELECT ip FROM auth_session ORDER BY created_at_us')]
+            self.assertEqual(found, ['127.0.0.1', recorded])
+
+    def test_what_is_no_list_of_proxies_is_refused(self):
+        souk = Souk(settings={'trusted_proxies': '10.0.0.0/8, proxy.example.org'}, start=False)
+        self.addCleanup(souk.close)
+        for words in (['check-config'], ['run']):
+            code, _, why = souk.command(*words)
+            self.assertEqual(code, 1)
+            self.assertIn('trusted_proxies: "proxy.example.org" is no address', why)
+
+
 class Overload(unittest.TestCase):
     def test_past_what_may_be_in_work_the_answer_is_503_and_reads_go_on(self):
         souk = Souk(settings={'requests_max': 2, 'sandbox_slow_ms': 3000})
