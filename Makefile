@@ -1,12 +1,12 @@
 # The front door.  The real build is meson.build; this says what one may ask for.
 .DEFAULT_GOAL := help
-.PHONY: help build run run-many test test-all test-build faults bench e2e fresh map docs deploy check format clean install
+.PHONY: help build run run-many test test-all test-build faults faults-many bench e2e fresh map docs deploy check format clean install
 DATA   ?= souk-data
 LISTEN ?= 127.0.0.1:8080
 export CCACHE_SLOPPINESS := time_macros
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 build: ## install what is missing and build build/souk
 	@tools/install build
@@ -39,6 +39,11 @@ e2e: build ## the scenarios in one SHAPE: embedded, postgres, rabbitmq or nats
 faults: build ## kill -9 under checkout load, 50 times, and once with a planted bug
 	@tools/install test
 	@test/faults/faults.py --kills 50
+
+faults-many: build ## every process replaced under load; partitions between all hosts, restarts: 40 minutes
+	@tools/install all
+	@test/faults/rolling.py
+	@test/faults/hosts.py --together 8
 
 bench: build ## measure; writes docs/BENCHMARKS.md
 	@tools/install test

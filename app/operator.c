@@ -105,8 +105,8 @@ ask_process(const struct operator_link *link, struct arena *a, struct http_fetch
     enum status st = UNAVAILABLE;
     int instance = 0;
     for (const char *at = process->listen; at && st == UNAVAILABLE; at = strchr(at + 1, ',')) {
-        fetch->unix_socket = arena_printf(
-            a, "%s/souk.sock", topology_folder(a, link->data_dir, process, ++instance));
+        fetch->unix_socket = arena_printf(a, "%s/souk.sock",
+                                          topology_folder(a, link->data_dir, process, ++instance));
         st = http_fetch(a, fetch, ret, why);
     }
     if (st)

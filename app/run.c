@@ -20,6 +20,7 @@ enum {
     DEMO_US_MAX = 60 * 1000 * 1000,
     DEMO_PAUSE_US = 300 * 1000,
     LEVEL_LOOK_US = 20 * 1000,
+    LEVEL_US_MAX = 60 * 1000 * 1000, /* then what it has is better than nothing */
 };
 
 struct running {
@@ -47,7 +48,8 @@ command_run(const struct options *options)
     hold_signals();
     struct running r = {.arena = options->arena, .conf = conf_new()};
     bool up = bring_up(&r, options), told = false;
-    while (up && !told && !node_level(r.node))
+    int64_t until_us = env.mono_us() + LEVEL_US_MAX;
+    while (up && !told && !node_level(r.node) && env.mono_us() < until_us)
         told = end_comes(LEVEL_LOOK_US);
     if (up && !told && (up = open_up(&r, options)))
         wait_for_end();

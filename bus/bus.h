@@ -178,8 +178,8 @@ void bus_kick(void *bus, uint64_t batch);
  * demo. */
 bool bus_drained(struct bus *bus, int64_t timeout_us);
 
-/* Spread: true once those who subscribe in this store have done all that was published when they first
- * asked; until then what they know is of the past. */
+/* Spread: true once those who subscribe in this store have done all that was published when they
+ * first asked; until then what they know is of the past. */
 bool bus_level(const struct bus *bus, const struct store *store);
 
 /* Up to n events behind position, oldest first; topic and subject filter where they are not NULL.

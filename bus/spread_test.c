@@ -706,6 +706,34 @@ all_have_heard(struct system *s)
            s->processes[2].heard.n >= 50;
 }
 
+static bool
+late_is_level(struct system *s)
+{
+    return bus_level(s->processes[3].bus, s->processes[3].store);
+}
+
+/* The first is away as it asks: nobody knows yet how much there is to hear. */
+TEST(a_new_subscriber_is_level_once_it_has_what_was_there)
+{
+    for (int broker = 0; broker < 2; broker++) {
+        struct system s;
+        system_open(&s, broker);
+        publish_many(&s, 0, 300);
+        s.processes[0].away = true;
+        process_open(&s, 3);
+        check(!late_is_level(&s));
+        usleep(50000);
+        check(!late_is_level(&s));
+        s.processes[0].away = false;
+        check(comes_true(late_is_level, &s));
+        check(is_settled(&s));
+        process_close(&s.processes[3]);
+        process_open(&s, 3);
+        check(comes_true(late_is_level, &s));
+        system_close(&s);
+    }
+}
+
 TEST(a_broadcast_is_heard_in_every_process_though_another_is_away)
 {
     for (int broker = 0; broker < 2; broker++) {

@@ -53,7 +53,8 @@ static const struct setting settings[] = {
     {"sandbox_secret", "", KIND_SECRET, 0, 0, "what that sandbox and its callbacks are known by"},
     {"smtp_url", "", KIND_TEXT, 0, 0,
      "mail server, smtp://host:25 or smtps://host:465; without one, mails are kept in DIR/mail"},
-    {"smtp_user", "", KIND_TEXT, 0, 0, "to log in there; it then must offer TLS unless it is local"},
+    {"smtp_user", "", KIND_TEXT, 0, 0,
+     "to log in there; it then must offer TLS unless it is local"},
     {"smtp_password", "", KIND_SECRET, 0, 0, "of smtp_user"},
     {"smtp_tls", "off", KIND_BOOL, 0, 0, "refuse a mail server that offers no TLS"},
     {"smtp_authorities", "", KIND_TEXT, 0, 0,
@@ -75,6 +76,8 @@ static const struct setting settings[] = {
      "how long it serves on after SIGTERM, while /readyz says 503 and balancers turn away"},
     {"erase_after_s", "86400", KIND_INT, 1, 31536000,
      "between processes, how long events keep who was erased: until all who are to hear them have"},
+    {"notice_s", "0", KIND_INT, 0, 600,
+     "how long it serves on after SIGTERM, while /readyz says 503 and balancers turn away"},
     {"drain_s", "10", KIND_INT, 0, 600, "how long running requests may take after SIGTERM"},
 };
 enum { SETTINGS = sizeof settings / sizeof settings[0] };

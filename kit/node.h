@@ -27,7 +27,8 @@ enum status node_open(const struct node_options *options, struct arena *a, struc
                       const char **why);
 /* Starts followers and jobs. */
 void node_start(struct node *node);
-/* False while what it keeps in files of its own is not level yet with what others have published. */
+/* False while what it keeps in files of its own is not level yet with what others have published.
+ */
 bool node_level(const struct node *node);
 /* Listens for other processes, if there are any; then it is ready. */
 enum status node_listen(struct node *node, struct arena *a, const char **why);

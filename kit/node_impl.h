@@ -10,10 +10,10 @@ enum {
     SERVICES_MAX = 32,
     CORE_FIBERS_MAX = 4096,
     LISTENER_FIBERS_MAX = 1024, /* a subscriber has one for each publisher that runs elsewhere */
-    LISTENERS_NICE = 10, /* about a tenth of a processor that sales want too */
+    LISTENERS_NICE = 10,        /* about a tenth of a processor that sales want too */
     REQUEST_LIFE_US = 10 * 1000 * 1000,
-    /* With growing delays, 200 s: what an event builds on may be another publisher's, and come only when
-     * the broker is back, or the process. */
+    /* With growing delays, 200 s: what an event builds on may be another publisher's, and come only
+     * when the broker is back, or the process. */
     ATTEMPTS_SPREAD_MAX = 12,
 };
 

@@ -39,7 +39,9 @@ enum status topology_parse(const char *text, const char *name, const char *const
 /* NULL if there is none of this name; which runs the service. */
 const struct process *topology_process(const struct topology *t, const char *name);
 const struct process *topology_home(const struct topology *t, const char *service);
-/* The data folder of a process below dir: "dir/orders", and "dir/orders.2" of its second instance. */
-const char *topology_folder(struct arena *a, const char *dir, const struct process *p, int instance);
+/* The data folder of a process below dir: "dir/orders", and "dir/orders.2" of its second instance.
+ */
+const char *topology_folder(struct arena *a, const char *dir, const struct process *p,
+                            int instance);
 /* Several processes, or one in which each service has a store of its own: there is no one journal. */
 bool topology_spread(const struct topology *t);

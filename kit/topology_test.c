@@ -85,6 +85,15 @@ TEST(what_is_wrong_is_told_with_its_line)
         check_text(fault_of(cases[i].text), cases[i].why);
 }
 
+TEST(each_instance_has_a_folder_of_its_own)
+{
+    struct arena *a = arena_new();
+    const struct process p = {.name = "orders"};
+    check_text(topology_folder(a, "data", &p, 1), "data/orders");
+    check_text(topology_folder(a, "data", &p, 2), "data/orders.2");
+    arena_free(a);
+}
+
 TEST(a_file_that_is_not_there_is_told)
 {
     struct arena *a = arena_new();

@@ -256,8 +256,8 @@ grpc_channel_begin(struct grpc_channel *c)
 
 /* ---- its connections ------------------------------------------------------------------------- */
 
-/* A call waits and there is no connection: an address that was away may be back, long before its next
- * try is due.  Where another is connected, calls have somewhere to go. */
+/* A call waits and there is no connection: an address that was away may be back, long before its
+ * next try is due.  Where another is connected, calls have somewhere to go. */
 static void
 link_hurry(struct grpc_link *link)
 {

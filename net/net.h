@@ -81,8 +81,8 @@ enum status http_serve(struct loop *loop, const struct http_server_options *opti
                        struct arena *a, struct http_server **ret, const char **why);
 int http_server_port(const struct http_server *s);
 
-/* Asks peers to come by another way (Connection: close, a first GOAWAY), and still serves whoever comes:
- * for the time until whatever sends them here has heard.  Then drain.  Any thread. */
+/* Asks peers to come by another way (Connection: close, a first GOAWAY), and still serves whoever
+ * comes: for the time until whatever sends them here has heard.  Then drain.  Any thread. */
 void http_server_leave(struct http_server *s);
 
 /*

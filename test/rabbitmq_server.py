@@ -70,7 +70,8 @@ class RabbitMQ(Shared):
         with open(f'{self.folder}/out', 'ab') as out:
             # The script stops its node at SIGTERM: so it ends with whoever started it.
             self.process = subprocess.Popen([*self.inside, 'setpriv', '--pdeathsig=TERM',
-                                             f'{LIBRARY}/rabbitmq-server'], env=self.environment, cwd=self.folder, stdin=subprocess.DEVNULL,
+                                             f'{LIBRARY}/rabbitmq-server'],
+                                            env=self.environment, cwd=self.folder, stdin=subprocess.DEVNULL,
                                             stdout=out, stderr=out, start_new_session=True)
         ends = time.monotonic() + wait_s
         while time.monotonic() < ends and self.process.poll() is None:
@@ -91,8 +92,8 @@ class RabbitMQ(Shared):
 
     def control(self, *arguments):
         """rabbitmqctl, as the node's own user and with its cookie; gives what it says."""
-        done = subprocess.run([*self.inside, f'{LIBRARY}/rabbitmqctl', '-q', *arguments], env=self.environment, check=True,
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+        done = subprocess.run([*self.inside, f'{LIBRARY}/rabbitmqctl', '-q', *arguments], env=self.environment,
+                              check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
         return done.stdout
 
     def kill(self):

@@ -92,6 +92,8 @@ def jobs(everything):
         yield 'manifests', [str(ROOT / 'test/manifests/manifests.py')], {}
         yield 'image', [str(ROOT / 'deploy/rootfs.py'), str(ROOT / 'build/souk')], {}
         yield 'faults', [str(ROOT / 'test/faults/faults.py'), '--kills', '50'], {}
+        yield 'rolling', [str(ROOT / 'test/faults/rolling.py')], {}
+        yield 'hosts', [str(ROOT / 'test/faults/hosts.py'), '--short'], {}
 
 
 def run(job):

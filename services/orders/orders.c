@@ -373,8 +373,8 @@ on_shipment_dispatched(struct request *rq, struct tx *tx, const ShipmentDispatch
     return st;
 }
 
-/* A crash may have cut off whoever was charging: the first sweep learns what came of it.  Where another process
- * leads, it may be charging. */
+/* A crash may have cut off whoever was charging: the first sweep learns what came of it.  Where
+ * another process leads, it may be charging. */
 static enum status
 start(struct request *rq)
 {

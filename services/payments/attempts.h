@@ -29,7 +29,8 @@ struct payments_state {
     struct remote remote;
     const char *secret; /* that callbacks are signed with: the setting, or the next */
     char own_secret[SECRET_CHARS + 1];
-    int64_t started_us; /* what was pending before then has lost whoever asked for it; 0: that is not known */
+    int64_t started_us; /* what was pending before then has lost whoever asked for it; 0: that is
+                           not known */
     size_t calls_max;   /* of n_calls */
     struct spin lock;   /* over what follows */
     size_t n_others;    /* refunds and lists that a blocking provider is being asked for */

@@ -68,8 +68,9 @@ purge(struct request *rq)
     return fail_store(rq, tx_commit(tx));
 }
 
-/* Where no other process leads, nobody asks a provider now, so that every attempt without an outcome can be
- * looked at.  Else that other may be asking, and what is pending is looked at when it is due. */
+/* Where no other process leads, nobody asks a provider now, so that every attempt without an
+ * outcome can be looked at.  Else that other may be asking, and what is pending is looked at when
+ * it is due. */
 static enum status
 start(struct request *rq)
 {

@@ -33,7 +33,9 @@ RECOVERY_S = 60         # by then a checkout is answered again
 
 def enter():
     """Runs this program again in namespaces of its own."""
-    words = ['unshare', '--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc', *([] if os.getuid() == 0 else ['--user', '--map-root-user'])]
+    words = ['unshare', '--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc']
+    if os.getuid() != 0:
+        words += ['--user', '--map-root-user']
     can = subprocess.run([*words, 'ip', 'link', 'add', 'try', 'type', 'bridge'], capture_output=True, text=True)
     if can.returncode:
         print('hosts.py cannot run here: it needs network namespaces with bridges (root, or unprivileged user '

@@ -77,7 +77,8 @@ class Fleet(Souk):
         settings = {**SETTINGS, 'log': 'off', 'topology': self.topology, 'sandbox_secret': SECRET,
                     'sandbox_url': f'http://{address("sandbox", "http")}', **(settings or {})}
         self.environment = {**tests.os.environ, **{f'SOUK_{k.upper()}': str(v) for k, v in settings.items()}}
-        self.many, self.notice_s = self, 0
+        self.many = self
+        self.notice_s = 0                       # of the gateway, so that its balancer hears in time
         self.front = front or address('gateway', 'http')
         self.host, port = self.front.rsplit(':', 1)
         self.port = int(port)
@@ -97,7 +98,8 @@ class Fleet(Souk):
         self.running[name, instance] = self.spawn(
             name, binary or self.binary, 'run', '--data', self.data, '--process', name, '--instance', str(instance),
             '--listen', self.place.address('gateway', 'http', instance),
-            SOUK_MONITOR=self.place.address(name, 'monitor', instance), SOUK_NOTICE_S=str(self.notice_s * (name == 'gateway')))
+            SOUK_MONITOR=self.place.address(name, 'monitor', instance),
+            SOUK_NOTICE_S=str(self.notice_s if name == 'gateway' else 0))
 
     def start(self, wait_s=90):
         self.begin_sandbox()
@@ -393,7 +395,8 @@ class Reckoning:
                 n = events.get((f'orders.{topic}', order_id), 0)
                 self.claim(n == int(wanted), f'{order_id} ({order["status"]}): {n} of {topic}')
             self.claim((order_id in released) == paid, f'{order_id} ({order["status"]}): its shipment is not so')
-            self.claim(receipts[order_id] == int(paid), f'{order_id} ({order["status"]}): {receipts[order_id]} receipts')
+            self.claim(receipts[order_id] == int(paid),
+                       f'{order_id} ({order["status"]}): {receipts[order_id]} receipts')
         for topic in ('stock_reserved', 'stock_committed', 'stock_released'):
             for row in self.fleet.rows('inventory', 'SELECT subject, count(*) AS n FROM bus_event WHERE topic = '
                                        f"'inventory.{topic}' GROUP BY subject HAVING count(*) > 1"):
