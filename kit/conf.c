@@ -72,8 +72,6 @@ static const struct setting settings[] = {
      "where traces are told by OTLP/HTTP, http://127.0.0.1:4318; nowhere when left out"},
     {"trace_sample", "1000", KIND_INT, 0, 1000,
      "of a thousand requests, so many are traced; a traceparent says it for its own"},
-    {"notice_s", "0", KIND_INT, 0, 600,
-     "how long it serves on after SIGTERM, while /readyz says 503 and balancers turn away"},
     {"erase_after_s", "86400", KIND_INT, 1, 31536000,
      "between processes, how long events keep who was erased: until all who are to hear them have"},
     {"notice_s", "0", KIND_INT, 0, 600,
