@@ -72,7 +72,7 @@ class Traces(unittest.TestCase):
         self.assertEqual((mail['kind'], mail['attributes']), (CLIENT, {'souk.template': 'receipt'}))
         self.assertEqual(by_id[mail['parentSpanId']]['name'], 'process orders.order_paid')
         told = b''.join(self.collector.raw)
-        for secret in b'grace.secret', b'4930', b'Main Street', b'approve', made['access_token'].encode():
+        for secret in b'grace.secret', b'1234567', b'Main Street', b'approve', made['access_token'].encode():
             self.assertNotIn(secret, told)
 
     def test_a_checkout_by_events_is_one_trace_too(self):
