@@ -131,7 +131,7 @@ TEST(a_persons_orders_are_found_among_many_whatever_fails_meanwhile)
         "ship_name, ship_line1, ship_line2, ship_city, ship_region, ship_postal_code, "
         "ship_country, "
         "payment_id, payment_status, payment_provider, payment_ref, payment_reason, created_at_us, "
-        "pay_by_us, due_us, version, erase FROM orders_order, n WHERE id = 'ord_0000'");
+        "pay_by_us, due_us, version, cart_id, erase FROM orders_order, n WHERE id = 'ord_0000'");
     erased("usr_ada", ada);
     erased("", "nobody@example.org");
     stage_now += 20 * SECOND_US;
