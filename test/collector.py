@@ -79,7 +79,8 @@ class Collector:
 
         self.server = ThreadingHTTPServer(('127.0.0.1', port), Handler)
         self.url = f'http://127.0.0.1:{self.server.server_port}'
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={'poll_interval': 0.05})
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={'poll_interval': 0.05},
+                                       daemon=True)
         self.thread.start()
 
     def close(self):

@@ -126,7 +126,10 @@ class Processes:
             lines.append(f'process {name} {name} {addresses}')
             self.monitors[name] = free_port()
         Path(self.topology).write_text('\n'.join(lines) + '\n')
-        self.environment = {'SOUK_ERASE_AFTER_S': '1', **souk.environment, 'SOUK_TOPOLOGY': self.topology}
+
+    @property
+    def environment(self):
+        return {'SOUK_ERASE_AFTER_S': '1', **self.souk.environment, 'SOUK_TOPOLOGY': self.topology}
 
     def begin(self, name, instance=1, flags=()):
         log = open(f'{self.souk.folder}/log', 'ab')
