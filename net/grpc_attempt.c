@@ -90,20 +90,22 @@ be_patient(struct grpc_stream *s)
               until_us < s->in.deadline_us ? until_us : s->in.deadline_us);
 }
 
-static void
+/* False: it has ended, and its caller may have freed it. */
+static bool
 go(struct grpc_stream *s)
 {
     struct grpc_channel *c = s->channel;
     if (c->hung_up) {
         end(s, UNAVAILABLE, hung_up_why);
-        return;
+        return false;
     }
     int64_t now_us = env.mono_us();
     if (!c->waiting && try_to_go(s, now_us))
-        return;
+        return true;
     enqueue(s);
     be_patient(s);
     grpc_channel_begin(c);
+    return true;
 }
 
 void
@@ -312,7 +314,8 @@ grpc_stream_told(struct teller *t, unsigned told)
     if (told & GRPC_ASK_START) {
         if (c->tokens < TOKENS_MAX)
             c->tokens++;
-        go(s);
+        if (!go(s))
+            return;
     }
     if (told & GRPC_ASK_CANCEL) {
         grpc_stream_fail(s, CANCELLED, "the call was cancelled");
