@@ -28,6 +28,8 @@ NOBODY = 254            # of addresses: no host has it
 SHORT = ('gateway-orders', 'orders-payments', 'orders-inventory', 'inventory-postgres', 'orders-rabbitmq')
 BUYERS, PAUSE_S = 8, 0.3
 NORMAL_S = 10           # what is normal is measured so long
+REQUESTS_MIN = 20       # of fewer, calls for each say nothing
+CALM_S = 3
 RECOVERY_S = 60         # by then a checkout is answered again
 
 
@@ -126,34 +128,43 @@ def rounds_of(pairs, together):
 class Trouble:
     """What happened while something was wrong: calls beside normal ones, and how long until all was well."""
 
-    def __init__(self, fleet, crowd):
-        self.fleet, self.crowd, self.complaints = fleet, crowd, []
+    def __init__(self, fleet):
+        self.fleet, self.crowd, self.complaints = fleet, None, []
+        self.idle = 0                           # calls a second that nobody's request makes
+        self.idle = self.normal(None)[0]
 
     def look(self):
-        return time.monotonic(), sum(self.fleet.sent().values()), sum(b.tries for b in self.crowd.buyers)
+        tries = sum(b.tries for b in self.crowd.buyers) if self.crowd else 0
+        self.sent = self.fleet.sent()
+        return time.monotonic(), sum(self.sent.values()), tries
 
-    def normal(self):
+    def normal(self, crowd):
+        self.crowd = crowd
         before = self.look()
         time.sleep(NORMAL_S)
         self.usual = self.rates(before)
+        return self.usual
 
     def rates(self, before):
-        """Calls a second, and calls for each request of a buyer."""
+        """Calls a second; calls for each request of a buyer; requests."""
         now = self.look()
         seconds, calls, tries = (b - a for a, b in zip(before, now))
-        return calls / seconds, calls / max(tries, 1), tries
+        return calls / seconds, (calls - self.idle * seconds) / max(tries, 1), tries
 
     def during(self, what, seconds, begin, end):
-        before = self.look()
+        before, sent = self.look(), self.sent
         begin()
         time.sleep(seconds)
         end()
         by_second, by_try, tries = self.rates(before)
+        now = self.sent
         recovered_s = self.recover()
+        time.sleep(CALM_S)                      # whoever still asks is answered
         print(f'{what}: {tries} requests, calls {by_second / self.usual[0]:.2f} times the normal number '
               f'({by_try / self.usual[1]:.2f} by request), well again after {recovered_s:.1f} s', flush=True)
-        if by_second > 2 * self.usual[0]:
-            self.complaints.append(f'{what}: {by_second:.0f} calls a second, normally {self.usual[0]:.0f}')
+        if by_second > 2 * self.usual[0] or tries >= REQUESTS_MIN and by_try > 2 * self.usual[1]:
+            self.complaints.append(f'{what}: {by_second:.0f} calls a second, {by_try:.1f} for each request; normally '
+                                   f'{self.usual[0]:.0f} and {self.usual[1]:.1f}; {(now - sent).most_common(5)}')
         if recovered_s > RECOVERY_S:
             self.complaints.append(f'{what}: no checkout was answered for {recovered_s:.0f} s afterwards')
 
@@ -200,13 +211,13 @@ def trial(options):
         try:
             fleet.start()
             skus = [fleet.product(f'thing-{i}', 1000 + i, STOCK) for i in range(4)]
-            crowd = Crowd(fleet, skus, BUYERS, pause_s=PAUSE_S)
+            trouble = Trouble(fleet)
+            crowd = Crowd(fleet, skus, BUYERS, pause_s=PAUSE_S, patience_s=10 * options.seconds + 60)
             time.sleep(3)
-            trouble = Trouble(fleet, crowd)
-            trouble.normal()
+            trouble.normal(crowd)
             rounds = rounds_of(pairs, options.together)
             print(f'{len(pairs)} pairs in {len(rounds)} rounds; normally {trouble.usual[0]:.0f} calls a second, '
-                  f'{trouble.usual[1]:.1f} for each request', flush=True)
+                  f'{trouble.idle:.0f} of them unasked, {trouble.usual[1]:.1f} for each request', flush=True)
             if options.only in (None, 'partitions'):
                 partitions(trouble, place, rounds, options.seconds)
             if options.only in (None, 'postgres'):
