@@ -27,6 +27,7 @@ from souk import BINARY, Souk, free_port, order_body  # noqa: E402
 
 SECRET = 'a secret of this test'
 STOCK = 1_000_000
+HEAR_S = 10             # for what was published while the reckoning was made
 TOKENS = ['approve'] * 14 + ['decline', 'insufficient_funds', 'slow', 'webhook_late']
 SETTINGS = {'sandbox_timeout_ms': 2500, 'reservation_hold_s': 30, 'rate_limit_per_s': 0, 'drain_s': 15}
 # What an answer means.  402: the order is there, and unpaid.
@@ -402,21 +403,30 @@ class Reckoning:
                                        f"'inventory.{topic}' GROUP BY subject HAVING count(*) > 1"):
                 self.claim(False, f'{row["subject"]}: {row["n"]} of {topic}')
 
+    def heard(self):
+        """What audit has, what of the published it has not, and what nobody has published: {id: topic}.  Services
+        publish by the clock, too: so the outboxes are read before audit, and after it."""
+        def published():
+            return {row['id']: row['topic'] for s in self.fleet.services if s['publishes']
+                    for row in self.fleet.rows(s['name'], 'SELECT id, topic FROM bus_event')}
+        before = published()
+        heard = {row['id']: row['topic'] for row in self.fleet.rows('audit', 'SELECT id, topic FROM bus_event')}
+        after = published()
+        return (heard, {i: topic for i, topic in before.items() if i not in heard},
+                {i: topic for i, topic in heard.items() if i not in after})
+
     def journal(self):
         """Audit has every event once, and nothing is parked anywhere."""
-        heard = {row['id']: row['topic'] for row in self.fleet.rows('audit', 'SELECT id, topic FROM bus_event')}
-        published = set()
-        for s in self.fleet.services:
-            name = s['name']
-            if name == 'search':
-                continue
+        heard, missing, made_up = self.heard()
+        ends = time.monotonic() + HEAR_S
+        while missing and time.monotonic() < ends:
+            time.sleep(0.5)
+            heard, missing, made_up = self.heard()
+        for what, events in (('has not heard', missing), ('has made up', made_up)):
+            self.claim(not events, f'audit {what} {len(events)} events: {list(events.items())[:3]}')
+        for name in (s['name'] for s in self.fleet.services if s['name'] != 'search'):
             for row in self.fleet.rows(name, 'SELECT subscriber, event_id, state, error FROM bus_parked'):
                 self.claim(False, f'{name} has parked {heard.get(row["event_id"])}: {row}')
-            if s['publishes']:
-                mine = {row['id'] for row in self.fleet.rows(name, 'SELECT id FROM bus_event')}
-                published |= mine
-        for what, ids in (('has not heard', published - heard.keys()), ('has made up', heard.keys() - published)):
-            self.claim(not ids, f'audit {what} {len(ids)} events: {sorted(ids)[:3]}')
         for words in (('journal', 'verify'), ('journal', 'replay')):
             code, out, error = self.fleet.command(*words)
             self.claim(code == 0, f'souk {" ".join(words)}: {out} {error}')
