@@ -23,7 +23,7 @@ const char *__tsan_default_suppressions(void);
 const char *
 __tsan_default_suppressions(void)
 {
-    return "race:^closedir$";
+    return "race:closedir";
 }
 #endif
 
