@@ -72,6 +72,7 @@ struct subscriber {
     const char *const *topics; /* names; NULL-terminated; a single "*" is all */
     event_fn *handle;          /* runs on a fiber */
     void *arg;
+    bool gathers; /* nobody waits for what it writes: many events in a transaction, and pauses */
 
     /* Spread: */
     struct sched *sched; /* where it runs; NULL: core_sched */

@@ -223,8 +223,9 @@ void queue_close(struct queue *q);
 struct page *queue_take(struct queue *q);
 void queue_ack(struct queue *q, uint64_t tag);
 
-/* Notes in tx that the subscriber takes e; false if it has it already, or tx failed. */
-bool inbox_take(struct tx *tx, const char *subscriber, const struct event *e);
+/* Notes in tx that the subscriber takes e.  With care, false if it has it already or tx failed;
+ * without, a tx that takes what it has will fail. */
+bool inbox_take(struct tx *tx, const char *subscriber, const struct event *e, bool careful);
 /* Forgets what is not behind the cursor any more. */
 void inbox_clear(struct tx *tx, const char *subscriber, const char *publisher, int64_t position);
 enum status inbox_used(struct tx *tx, const char *subscriber, bool *ret);
@@ -271,6 +272,7 @@ struct follower {
     struct lead lead;
     struct tx_scope scope; /* its arena lives for one batch */
     bool full;             /* its last batch was: more is waiting */
+    bool careful;          /* the last batch has failed: each event is handled by itself */
     bool loaded;           /* what follows agrees with the tables */
     bool keeps_inbox;
     bool asked, caught_up; /* the outboxes, before the first that a queue brings */

@@ -584,7 +584,7 @@ TEST(an_event_that_keeps_failing_is_a_dead_letter_until_it_is_redriven)
         check_int(publish_one(&w, &sold, i % 2 ? "ord_odd" : "ord_even", i), OK);
     check(bus_drained(w.bus, DRAIN_US));
     check(comes_true_within(both_are_dead, &w));
-    check_int(alpha.failures_left, 1000 - 3);
+    check_int(alpha.failures_left, 1000 - 1 - 3); /* among others, then by itself */
 
     struct tx_scope scope = {.arena = w.arena};
     struct dead_letter *letters, *rest, one;

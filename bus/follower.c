@@ -1,9 +1,10 @@
 /*
  * A follower: the fiber that brings one subscriber its events.
  *
- * It handles many events in a transaction, and moves the cursor in the same one; a mark before each
- * event lets a bad one be undone without its neighbours.  It waits for the disk after each
- * transaction, so that what it holds in memory is never ahead of what a crash would leave.
+ * It handles many events in a transaction, and moves the cursor in the same one.  When one fails, the
+ * transaction is undone and run again with care: a mark before each event lets the bad one be undone
+ * without its neighbours.  It waits for the disk after each transaction, so that what it holds in
+ * memory is never ahead of what a crash would leave.
  */
 #include <string.h>
 
@@ -14,10 +15,10 @@ enum {
     IDLE_WRITES_EVENTS = 1000,  /* passed over before the cursor is written for them alone */
     BATCH_US_MAX = 500,         /* then others get the writer */
     BATCH_SPREAD_US_MAX = 5000, /* a store may be a round trip away */
-    GATHER_EVENTS_MAX = 250,    /* of a listener, whose writer nobody waits for */
+    GATHER_EVENTS_MAX = 250,    /* of one whose writer nobody waits for */
     GATHER_US_MAX = 10000,
-    GATHER_PAUSE_US =
-        10000, /* between its transactions, so that it syncs less often than sales do */
+    GATHER_PAUSE_US = 10000, /* between its transactions, so that it syncs less often than sales do */
+    GATHER_PAUSE_SPREAD_US = 50000, /* where each costs the server, whom all share, a COMMIT */
     CLOCK_LOOK_US = 1000000, /* while something is to be retried: the wall clock may be set */
     LEAD_LOOK_US = 500000,
     BACKOFF_FIRST_US = 10000,
@@ -32,10 +33,11 @@ static const struct event *next_event(struct follower *f, bool memory_only);
 static bool is_held_back(struct follower *f, struct source *s);
 static enum status handle_batch(struct follower *f, struct tx *tx, const struct event *e);
 static enum status take_event(struct follower *f, struct tx *tx, const struct event *e);
+static const struct event *in_own_journal(struct follower *f, struct tx *tx, const struct event *e,
+                                          struct event *own);
 static void write_cursors(struct follower *f, int64_t least);
 static void back_off(struct follower *f);
 static int64_t next_look_us(const struct follower *f);
-static bool is_listener(const struct follower *f);
 
 void
 follower_run(void *arg)
@@ -55,8 +57,8 @@ follower_run(void *arg)
         bool retried = f->loaded && f->lead.leads && parked_retry(f);
         if (!f->loaded)
             back_off(f);
-        else if (moved && !f->full && is_listener(f))
-            fiber_sleep_us(GATHER_PAUSE_US);
+        else if (moved && !f->full && f->subscriber.gathers)
+            fiber_sleep_us(f->bus->spread ? GATHER_PAUSE_SPREAD_US : GATHER_PAUSE_US);
         else if (moved || retried)
             fiber_yield();
         else
@@ -97,13 +99,9 @@ enum status
 follower_handle(struct follower *f, struct tx *tx, const struct event *e, const char **why)
 {
     struct event own;
-    if (f->subscriber.keeps_journal && f->bus->spread) { /* it stays there if the handler fails */
-        own = *e;
-        own.position = journal_copy(tx, e);
-        e = &own;
-        if (tx_status(tx))
-            return tx_status(tx);
-    }
+    e = in_own_journal(f, tx, e, &own);
+    if (tx_status(tx))
+        return tx_status(tx);
     int mark = tx_mark(tx);
     enum status st = f->subscriber.handle(f->subscriber.arg, tx, e);
     enum status of_tx = tx_status(tx);
@@ -185,15 +183,19 @@ take_batch(struct follower *f)
     int64_t parked = f->parked;
     if (handle_batch(f, tx, e) != OK) {
         f->parked = parked;
+        f->careful = true;
         f->loaded = false;
         tx_end(tx);
         return false;
     }
     cursors_write(f, tx, IDLE_WRITES_EVENTS);
-    if (!follower_commit(f, tx))
+    if (!follower_commit(f, tx)) {
+        f->careful = true;
         return false;
+    }
     for (size_t i = 0; i < f->n_sources; i++)
         source_done(f->sources[i]);
+    f->careful = false;
     return true;
 }
 
@@ -254,7 +256,7 @@ is_held_back(struct follower *f, struct source *s)
 static enum status
 handle_batch(struct follower *f, struct tx *tx, const struct event *e)
 {
-    bool gathers = is_listener(f);
+    bool gathers = f->subscriber.gathers;
     int events_max = gathers ? GATHER_EVENTS_MAX : BATCH_EVENTS_MAX;
     int64_t batch_us = f->bus->spread ? BATCH_SPREAD_US_MAX : BATCH_US_MAX;
     int64_t until_us = env.mono_us() + (gathers ? GATHER_US_MAX : batch_us);
@@ -275,24 +277,37 @@ handle_batch(struct follower *f, struct tx *tx, const struct event *e)
     return OK;
 }
 
-/* OK if the event's turn is over, well or parked; else the store is in trouble. */
+/* OK if the event's turn is over, as far as is known: without care a failure may be seen later. */
 static enum status
 take_event(struct follower *f, struct tx *tx, const struct event *e)
 {
-    if (tx_status(tx))
+    if (f->careful && tx_status(tx))
         return tx_status(tx);
-    if (f->keeps_inbox && !inbox_take(tx, f->subscriber.service, e))
+    if (f->keeps_inbox && !inbox_take(tx, f->subscriber.service, e, f->careful))
         return tx_status(tx);
+    struct event own;
     if (f->parked > 0 && parked_blocks(f, tx, e)) {
-        if (f->subscriber.keeps_journal && f->bus->spread)
-            journal_copy(tx, e);
+        in_own_journal(f, tx, e, &own);
         parked_wait(f, tx, e);
         return tx_status(tx);
     }
+    if (!f->careful)
+        return f->subscriber.handle(f->subscriber.arg, tx, in_own_journal(f, tx, e, &own));
     const char *why;
     if (follower_handle(f, tx, e, &why) != OK && tx_status(tx) == OK)
         parked_add(f, tx, e, why);
     return tx_status(tx);
+}
+
+/* The event as the journal here has it, if there is one; it stays there if the handler fails. */
+static const struct event *
+in_own_journal(struct follower *f, struct tx *tx, const struct event *e, struct event *own)
+{
+    if (!f->subscriber.keeps_journal || !f->bus->spread)
+        return e;
+    *own = *e;
+    own->position = journal_copy(tx, e);
+    return own;
 }
 
 static void
@@ -325,10 +340,4 @@ next_look_us(const struct follower *f)
     if (f->bus->options.leads && wait_us > LEAD_LOOK_US)
         wait_us = LEAD_LOOK_US;
     return env.mono_us() + (wait_us > 0 ? wait_us : 0);
-}
-
-static bool
-is_listener(const struct follower *f)
-{
-    return f->bus->options.listeners && f->subscriber.store == f->bus->options.listeners;
 }

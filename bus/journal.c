@@ -88,8 +88,6 @@ bus_publish(struct bus *bus, struct tx *tx, const struct publish_context *contex
             const struct topic *topic, const ProtobufCMessage *message)
 {
     assert(message->descriptor == topic->type);
-    if (tx_status(tx))
-        return;
     struct arena *a = tx_scope_of(tx)->arena;
     size_t n = protobuf_c_message_get_packed_size(message);
     if (n > EVENT_BYTES_MAX) {

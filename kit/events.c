@@ -39,6 +39,7 @@ subscribe_units(struct node *node)
                                          .topics = service->hears_all ? all : unit->topics,
                                          .handle = hear,
                                          .arg = unit,
+                                         .gathers = service->listens,
                                          .sched = unit->sched,
                                          .keeps_journal = node->topology && service->hears_all,
                                      });

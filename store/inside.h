@@ -109,6 +109,7 @@ struct tx {
     bool lost;         /* its batch was rolled back with all in it */
     uint64_t batch;    /* the one lost */
     int wanted, saved; /* savepoints: its own and its marks'; made at the first write behind them */
+    int alone;         /* 1: first in its batch, which is its own savepoint */
 };
 
 /*
@@ -119,7 +120,7 @@ struct tx {
 struct database {
     uint64_t transactions_max; /* of a batch, then it is committed */
     /* Other processes write in it too: who reads in the writer is in a batch as well, which holds
-     * them off, and one that came to nothing ends at once. */
+     * them off, and one that came to nothing ends at once.  So the first in it needs no savepoint. */
     bool shared;
 
     enum status (*open)(const struct store_options *options, struct arena *a, struct store **ret,

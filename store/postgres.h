@@ -67,6 +67,7 @@ struct pg_conn {
     PGconn *link;                  /* NULL: there is none */
     unsigned session;              /* counts those that were opened */
     struct pg_prepared **prepared; /* by statement->number */
+    struct pg_prepared words[PG_WORDS];
     int room;
     int names;           /* how many statements were ever named on it */
     int64_t patience_us; /* a server silent for so long is taken for gone */
@@ -125,6 +126,10 @@ bool pg_ready(struct pg_conn *c);
 /* Closes; what was sent is forgotten. */
 void pg_break(struct pg_conn *c);
 void pg_send_word(struct pg_conn *c, enum pg_word word);
+/* Sends PREPARE for p, whose parameters are known; s, if it is a statement's, is named by a failure.
+ * False: the connection is lost. */
+bool pg_prepare(struct pg_conn *c, struct pg_prepared *p, const char *sql,
+                const struct statement *s);
 /* Sends what the server holds back until then, and does not wait. */
 void pg_push(struct pg_conn *c);
 /* All that was sent and not answered yet is nobody's any more. */

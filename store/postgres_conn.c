@@ -65,11 +65,24 @@ pg_break(struct pg_conn *c)
 void
 pg_send_word(struct pg_conn *c, enum pg_word word)
 {
+    struct pg_prepared *p = &c->words[word];
     const char *sql = word == PG_LOCK ? c->pg->lock_sql : word_sql[word];
-    if (c->link && PQsendQueryParams(c->link, sql, 0, NULL, NULL, NULL, NULL, 0))
+    bool good = c->link && (p->sent || pg_prepare(c, p, sql, NULL));
+    if (good && PQsendQueryPrepared(c->link, p->name, 0, NULL, NULL, NULL, 0))
         pg_note(c, (struct pg_op){.kind = PG_OP_WORD, .word = word});
     else
         pg_break(c);
+}
+
+bool
+pg_prepare(struct pg_conn *c, struct pg_prepared *p, const char *sql, const struct statement *s)
+{
+    snprintf(p->name, sizeof p->name, "s%d", ++c->names);
+    if (!PQsendPrepare(c->link, p->name, sql, p->n_params, p->types))
+        return false;
+    pg_note(c, (struct pg_op){.kind = PG_OP_PREPARE, .statement = s, .prepared = p});
+    p->sent = true;
+    return true;
 }
 
 void

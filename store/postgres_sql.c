@@ -23,7 +23,6 @@ static struct pg_prepared *prepared_for(struct pg_conn *c, struct statement *s,
                                         const struct value *in, size_t n);
 static struct pg_prepared *find_prepared(struct pg_conn *c, struct statement *s);
 static bool set_types(struct pg_prepared *p, const struct value *in);
-static bool prepare(struct pg_conn *c, const struct statement *s, struct pg_prepared *p, char *sql);
 static bool run(struct pg_conn *c, struct pg_prepared *p, const struct value *in);
 static PGresult *take(struct tx *tx);
 static void fail(struct tx *tx, struct pg_conn *c, const struct pg_failure *f);
@@ -168,7 +167,7 @@ prepared_for(struct pg_conn *c, struct statement *s, const struct value *in, siz
         return p;
     char *sql = pg_statement(c->pg, s, in, n, &p->n_params);
     set_types(p, in);
-    bool good = prepare(c, s, p, sql);
+    bool good = pg_prepare(c, p, sql, s);
     free(sql);
     return good ? p : NULL;
 }
@@ -208,17 +207,6 @@ set_types(struct pg_prepared *p, const struct value *in)
     return same;
 }
 
-static bool
-prepare(struct pg_conn *c, const struct statement *s, struct pg_prepared *p, char *sql)
-{
-    snprintf(p->name, sizeof p->name, "s%d", ++c->names);
-    if (!PQsendPrepare(c->link, p->name, sql, p->n_params, p->types))
-        return false;
-    pg_note(c, (struct pg_op){.kind = PG_OP_PREPARE, .statement = s, .prepared = p});
-    p->sent = true;
-    return true;
-}
-
 /* The values are copied into what is sent. */
 static bool
 run(struct pg_conn *c, struct pg_prepared *p, const struct value *in)
@@ -249,7 +237,7 @@ take(struct tx *tx)
     PGresult *last;
     pg_take_answers(c, &failure, &last);
     if (tx->in_writer)
-        tx->saved = c->depth;
+        tx->saved = c->depth + tx->alone;
     if (failure.happened)
         fail(tx, c, &failure);
     return last;

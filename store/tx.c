@@ -47,7 +47,7 @@ tx_commit(struct tx *tx)
 {
     if (!tx->st && !tx->for_reading) {
         bool good = true;
-        for (; tx->saved > 0 && good; tx->saved--)
+        for (; tx->saved > tx->alone && good; tx->saved--)
             good = tx->store->database->release(tx);
         if (good)
             settle(tx);
@@ -160,6 +160,8 @@ tx_prepare_to_run(struct tx *tx, const struct statement *s)
     if (!tx->in_writer || (!s->writes && !db->shared))
         return true;
     bool good = batch_open(tx->store);
+    if (good && db->shared && tx->saved == 0 && tx->store->transactions == 0)
+        tx->saved = tx->alone = 1;
     while (good && tx->saved < tx->wanted) {
         good = db->save(tx);
         tx->saved += good;
@@ -268,6 +270,8 @@ static void
 undo_savepoints(struct tx *tx, int down_to)
 {
     bool good = true;
+    if (down_to < tx->alone) /* the batch ends with it */
+        tx->saved = 0;
     for (; tx->saved > down_to && good; tx->saved--)
         good = tx->store->database->undo(tx);
     if (!good)
