@@ -48,6 +48,18 @@ void fiber_give_back_bare(struct fiber *f);
 /* What a fiber's stack runs: f->fn(f->arg) again and again, each time for who took it last. */
 void fiber_main(void);
 
+/* What one scheduler's fibers wait for; belongs to its thread, but for the bell. */
+struct poller {
+    bool open;
+    int epoll, bell;
+    size_t n; /* fibers that wait */
+};
+struct poller *sched_poller(struct sched *s);
+/* Wakes whom an event has come for; waits for one (or for the bell) at most for_us. */
+void poller_look(struct poller *p, int64_t for_us);
+/* Ends a wait, or the next one; from any thread, once it was seen to wait. */
+void poller_ring(struct poller *p);
+
 /* Puts f, which is ready, at the end of its scheduler's line; from any thread. */
 void sched_enqueue(struct fiber *f);
 /* Leaves the running fiber f; returns when it is run again. */

@@ -1,61 +1,76 @@
 /*
- * Waiting for a descriptor: one thread sleeps in epoll for all fibers and wakes them.
- *
- * Who waits stands in a table by descriptor, with the number of that wait.  The poller is told
- * both, so that an event which comes late wakes nobody else.
+ * Waiting for a descriptor: each scheduler's thread sleeps in an epoll of its own while any of its
+ * fibers waits for one, so that an answer wakes the thread that is to read it, and no other.
  */
-#include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/env.h"
 #include "fiber/inside.h"
 #include "fiber/wait.h"
 
-enum { EVENTS_MAX = 64, FDS_MIN = 64 };
+enum { EVENTS_MAX = 64 };
 
+/* On the stack of who waits. */
 struct fd_wait {
-    struct fiber *fiber; /* NULL: nobody waits */
-    uint32_t number;     /* of the newest wait */
+    struct fiber *fiber;
+    bool over;
 };
 
-static struct spin lock;
-static struct fd_wait *waits; /* by descriptor */
-static int n_waits;
-
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static int poller = -1;
-
 static bool poll_alone(int fd, bool for_write, int64_t until_mono_us);
-static uint32_t begin_wait(int fd, struct fiber *f);
-static bool end_wait(int fd, uint32_t number);
-static bool watch(int fd, bool for_write, uint32_t number);
-static void start_poller(void);
-static void *poller_main(void *unused);
+static bool watch(struct poller *p, int fd, bool for_write, struct fd_wait *w);
+static void open_poller(struct poller *p);
+static int wait_for_events(struct poller *p, struct epoll_event *events, int64_t for_us);
 
 bool
 fiber_wait_fd(int fd, bool for_write, int64_t until_mono_us)
 {
     if (!fiber_is_fiber() || env.single_thread)
         return poll_alone(fd, for_write, until_mono_us);
-    pthread_once(&once, start_poller);
-    uint32_t number = begin_wait(fd, fiber_self());
-    if (!watch(fd, for_write, number)) {
-        end_wait(fd, number);
+    struct poller *p = sched_poller(sched_self());
+    if (!p->open)
+        open_poller(p);
+    struct fd_wait w = {.fiber = fiber_self()};
+    if (!watch(p, fd, for_write, &w))
         return true; /* whatever is wrong with fd, its next use will say */
-    }
-    if (fiber_wait_inside_until(until_mono_us))
+    p->n++;
+    bool came = fiber_wait_inside_until(until_mono_us);
+    p->n--;
+    if (came)
         return true;
-    if (end_wait(fd, number)) {
-        epoll_ctl(poller, EPOLL_CTL_DEL, fd, NULL);
-        return false;
+    if (w.over) {
+        fiber_wait_inside(); /* it came between the end of our time and our turn */
+        return true;
     }
-    fiber_wait_inside(); /* the poller was about to wake us */
-    return true;
+    epoll_ctl(p->epoll, EPOLL_CTL_DEL, fd, NULL);
+    return false;
+}
+
+void
+poller_look(struct poller *p, int64_t for_us)
+{
+    struct epoll_event events[EVENTS_MAX];
+    int n = wait_for_events(p, events, for_us);
+    for (int i = 0; i < n; i++) {
+        struct fd_wait *w = events[i].data.ptr;
+        if (!w)
+            continue; /* the bell: an edge, and nothing to read */
+        w->over = true;
+        fiber_wake_inside(w->fiber);
+    }
+}
+
+void
+poller_ring(struct poller *p)
+{
+    static const uint64_t one = 1;
+    if (write(p->bell, &one, sizeof one) < 0)
+        abort();
 }
 
 /* On a plain thread, and without threads: time goes on while we wait, whatever env's clock says. */
@@ -74,76 +89,37 @@ poll_alone(int fd, bool for_write, int64_t until_mono_us)
     return n != 0;
 }
 
-static uint32_t
-begin_wait(int fd, struct fiber *f)
-{
-    spin_lock(&lock);
-    if (fd >= n_waits) {
-        int room = n_waits ? n_waits : FDS_MIN;
-        while (room <= fd)
-            room *= 2;
-        waits = realloc(waits, (size_t)room * sizeof *waits);
-        if (!waits)
-            abort();
-        memset(waits + n_waits, 0, (size_t)(room - n_waits) * sizeof *waits);
-        n_waits = room;
-    }
-    assert(!waits[fd].fiber);
-    waits[fd].fiber = f;
-    uint32_t number = ++waits[fd].number;
-    spin_unlock(&lock);
-    return number;
-}
-
-/* False if the poller has ended it, and wakes who waited. */
-static bool
-end_wait(int fd, uint32_t number)
-{
-    spin_lock(&lock);
-    bool ours = waits[fd].number == number && waits[fd].fiber;
-    if (ours)
-        waits[fd].fiber = NULL;
-    spin_unlock(&lock);
-    return ours;
-}
-
 /* A descriptor stays known to epoll, quiet, until it is closed or a wait for it has timed out. */
 static bool
-watch(int fd, bool for_write, uint32_t number)
+watch(struct poller *p, int fd, bool for_write, struct fd_wait *w)
 {
     struct epoll_event e = {.events = EPOLLIN | EPOLLRDHUP | EPOLLONESHOT |
                                       (for_write ? (uint32_t)EPOLLOUT : 0),
-                            .data.u64 = (uint64_t)number << 32 | (uint32_t)fd};
-    return epoll_ctl(poller, EPOLL_CTL_MOD, fd, &e) == 0 ||
-           (errno == ENOENT && epoll_ctl(poller, EPOLL_CTL_ADD, fd, &e) == 0);
+                            .data.ptr = w};
+    return epoll_ctl(p->epoll, EPOLL_CTL_MOD, fd, &e) == 0 ||
+           (errno == ENOENT && epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, &e) == 0);
 }
 
 static void
-start_poller(void)
+open_poller(struct poller *p)
 {
-    poller = epoll_create1(EPOLL_CLOEXEC);
-    if (poller < 0 || !thread_start_detached("poller", poller_main, NULL))
+    struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
+    p->epoll = epoll_create1(EPOLL_CLOEXEC);
+    p->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (p->epoll < 0 || p->bell < 0 || epoll_ctl(p->epoll, EPOLL_CTL_ADD, p->bell, &e))
         abort();
+    p->open = true;
 }
 
-static void *
-poller_main(void *unused)
+/* To the microsecond where the kernel can (5.11), else to the next millisecond. */
+static int
+wait_for_events(struct poller *p, struct epoll_event *events, int64_t for_us)
 {
-    (void)unused;
-    struct epoll_event events[EVENTS_MAX];
-    for (;;) {
-        int n = epoll_wait(poller, events, EVENTS_MAX, -1);
-        for (int i = 0; i < n; i++) {
-            int fd = (int)(events[i].data.u64 & 0xffffffff);
-            uint32_t number = (uint32_t)(events[i].data.u64 >> 32);
-            spin_lock(&lock);
-            struct fiber *f = waits[fd].number == number ? waits[fd].fiber : NULL;
-            if (f)
-                waits[fd].fiber = NULL;
-            spin_unlock(&lock);
-            if (f)
-                fiber_wake_inside(f);
-        }
-    }
-    return NULL;
+    struct timespec t = {.tv_sec = for_us / 1000000, .tv_nsec = for_us % 1000000 * 1000};
+    int n = epoll_pwait2(p->epoll, events, EVENTS_MAX, for_us == FOREVER ? NULL : &t, NULL);
+    if (n >= 0 || errno != ENOSYS)
+        return n;
+    int64_t for_ms = for_us / 1000 + (for_us % 1000 > 0);
+    return epoll_wait(p->epoll, events, EVENTS_MAX,
+                      for_us == FOREVER ? -1 : for_ms < INT_MAX ? (int)for_ms : INT_MAX);
 }

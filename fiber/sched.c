@@ -15,7 +15,7 @@ struct sched {
     size_t fibers_max;
     size_t live;         /* atomic */
     struct fiber *inbox; /* atomic: made ready by other threads, newest first */
-    unsigned asleep;     /* atomic: the thread sleeps on it while 1 */
+    unsigned asleep;     /* atomic: enum sleep; on a futex it sleeps on this word */
     bool stopping;       /* atomic */
     bool threaded;
     pthread_t thread;
@@ -26,7 +26,10 @@ struct sched {
     struct fiber *running;
     struct context home;
     struct timers timers;
+    struct poller poller;
 };
+
+enum sleep { AWAKE, ON_FUTEX, IN_POLL };
 
 static void *thread_main(void *sched);
 static bool run_round(struct sched *s);
@@ -34,6 +37,7 @@ static void run_one(struct sched *s, struct fiber *f);
 static void take_inbox(struct sched *s);
 static void wake_sleepers(struct sched *s);
 static void sleep_until_ready(struct sched *s);
+static void wake_thread(struct sched *s);
 static void ready_add(struct sched *s, struct fiber *f);
 static struct sched *sched_take(void);
 
@@ -72,8 +76,7 @@ sched_free(struct sched *s)
     assert(here != s);
     __atomic_store_n(&s->stopping, true, __ATOMIC_SEQ_CST);
     if (s->threaded) {
-        if (__atomic_exchange_n(&s->asleep, 0, __ATOMIC_SEQ_CST))
-            futex_wake_one(&s->asleep);
+        wake_thread(s);
         pthread_join(s->thread, NULL);
     } else {
         while (sched_fibers(s) > 0)
@@ -167,9 +170,8 @@ sched_enqueue(struct fiber *f)
                                         __ATOMIC_RELAXED))
         ;
     /* f may have run and ended by now.  Only the first to find the thread asleep wakes it. */
-    if (__atomic_load_n(&s->asleep, __ATOMIC_SEQ_CST) &&
-        __atomic_exchange_n(&s->asleep, 0, __ATOMIC_SEQ_CST))
-        futex_wake_one(&s->asleep);
+    if (__atomic_load_n(&s->asleep, __ATOMIC_SEQ_CST))
+        wake_thread(s);
 }
 
 void
@@ -183,6 +185,12 @@ struct timers *
 sched_timers(struct sched *s)
 {
     return &s->timers;
+}
+
+struct poller *
+sched_poller(struct sched *s)
+{
+    return &s->poller;
 }
 
 struct fiber *
@@ -233,6 +241,8 @@ run_round(struct sched *s)
 {
     take_inbox(s);
     wake_sleepers(s);
+    if (s->poller.n > 0)
+        poller_look(&s->poller, 0);
     struct fiber *first = s->ready;
     s->ready = s->ready_last = NULL;
     for (struct fiber *next, *f = first; f; f = next) {
@@ -296,11 +306,26 @@ sleep_until_ready(struct sched *s)
     int64_t for_us = next_us == FOREVER ? FOREVER : next_us - env.mono_us();
     if (for_us <= 0)
         return;
-    __atomic_store_n(&s->asleep, 1, __ATOMIC_SEQ_CST);
+    bool polls = s->poller.n > 0;
+    __atomic_store_n(&s->asleep, polls ? IN_POLL : ON_FUTEX, __ATOMIC_SEQ_CST);
     bool done = __atomic_load_n(&s->stopping, __ATOMIC_SEQ_CST) && sched_fibers(s) == 0;
-    if (!__atomic_load_n(&s->inbox, __ATOMIC_SEQ_CST) && !done)
-        futex_wait(&s->asleep, 1, for_us);
-    __atomic_store_n(&s->asleep, 0, __ATOMIC_SEQ_CST);
+    if (!__atomic_load_n(&s->inbox, __ATOMIC_SEQ_CST) && !done) {
+        if (polls)
+            poller_look(&s->poller, for_us);
+        else
+            futex_wait(&s->asleep, ON_FUTEX, for_us);
+    }
+    __atomic_store_n(&s->asleep, AWAKE, __ATOMIC_SEQ_CST);
+}
+
+static void
+wake_thread(struct sched *s)
+{
+    unsigned slept = __atomic_exchange_n(&s->asleep, AWAKE, __ATOMIC_SEQ_CST);
+    if (slept == ON_FUTEX)
+        futex_wake_one(&s->asleep);
+    else if (slept == IN_POLL)
+        poller_ring(&s->poller);
 }
 
 static void
