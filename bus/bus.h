@@ -44,6 +44,7 @@ struct event {
     int64_t time_us;
     const char *correlation_id, *causation_id, *traceparent;
     ProtobufCBinaryData data; /* the packed message */
+    bool follows; /* its subscriber has handled another in this transaction before it */
 };
 
 /* What a publisher's surroundings add to its events. */

@@ -32,7 +32,9 @@ static bool pass_over(struct follower *f);
 static const struct event *next_event(struct follower *f, bool memory_only);
 static bool is_held_back(struct follower *f, struct source *s);
 static enum status handle_batch(struct follower *f, struct tx *tx, const struct event *e);
-static enum status take_event(struct follower *f, struct tx *tx, const struct event *e);
+static enum status take_event(struct follower *f, struct tx *tx, const struct event *e,
+                              bool *follows);
+static enum status take_with_care(struct follower *f, struct tx *tx, const struct event *e);
 static const struct event *in_own_journal(struct follower *f, struct tx *tx, const struct event *e,
                                           struct event *own);
 static void write_cursors(struct follower *f, int64_t least);
@@ -260,39 +262,62 @@ handle_batch(struct follower *f, struct tx *tx, const struct event *e)
     int events_max = gathers ? GATHER_EVENTS_MAX : BATCH_EVENTS_MAX;
     int64_t batch_us = f->bus->spread ? BATCH_SPREAD_US_MAX : BATCH_US_MAX;
     int64_t until_us = env.mono_us() + (gathers ? GATHER_US_MAX : batch_us);
+    const struct event *taken[GATHER_EVENTS_MAX];
+    bool follows = false;
     if (f->subscriber.shared && parked_load(f, tx) != OK) /* others park, too */
         return UNAVAILABLE;
+    if (!f->careful)
+        tx_trust(tx);
     for (int n = 1;; n++) {
-        enum status st = take_event(f, tx, e);
+        if (f->keeps_inbox)
+            taken[n - 1] = inbox_copy(tx, e);
+        enum status st =
+            f->careful ? take_with_care(f, tx, e) : take_event(f, tx, e, &follows);
         if (st)
             return st;
         f->full = n == events_max || env.mono_us() >= until_us;
-        if (f->full)
-            break;
-        e = next_event(f, true);
-        if (!e)
-            break;
+        if (!f->full)
+            e = next_event(f, true);
+        if (!f->full && e)
+            continue;
+        if (f->keeps_inbox && !f->careful)
+            inbox_take_all(tx, f->subscriber.service, taken, (size_t)n);
+        break;
     }
     f->turn = (f->turn + 1) % f->n_sources;
     return OK;
 }
 
-/* OK if the event's turn is over, as far as is known: without care a failure may be seen later. */
+/* OK as far as is known: what fails later fails the commit. */
 static enum status
-take_event(struct follower *f, struct tx *tx, const struct event *e)
+take_event(struct follower *f, struct tx *tx, const struct event *e, bool *follows)
 {
-    if (f->careful && tx_status(tx))
-        return tx_status(tx);
-    if (f->keeps_inbox && !inbox_take(tx, f->subscriber.service, e, f->careful))
-        return tx_status(tx);
     struct event own;
     if (f->parked > 0 && parked_blocks(f, tx, e)) {
         in_own_journal(f, tx, e, &own);
         parked_wait(f, tx, e);
         return tx_status(tx);
     }
-    if (!f->careful)
-        return f->subscriber.handle(f->subscriber.arg, tx, in_own_journal(f, tx, e, &own));
+    own = *in_own_journal(f, tx, e, &own);
+    own.follows = *follows;
+    *follows = true;
+    return f->subscriber.handle(f->subscriber.arg, tx, &own);
+}
+
+/* OK if the event's turn is over, well or parked; else the store is in trouble. */
+static enum status
+take_with_care(struct follower *f, struct tx *tx, const struct event *e)
+{
+    if (tx_status(tx))
+        return tx_status(tx);
+    if (f->keeps_inbox && !inbox_take(tx, f->subscriber.service, e))
+        return tx_status(tx);
+    if (f->parked > 0 && parked_blocks(f, tx, e)) {
+        struct event own;
+        in_own_journal(f, tx, e, &own);
+        parked_wait(f, tx, e);
+        return tx_status(tx);
+    }
     const char *why;
     if (follower_handle(f, tx, e, &why) != OK && tx_status(tx) == OK)
         parked_add(f, tx, e, why);

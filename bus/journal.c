@@ -42,10 +42,14 @@ static struct statement take = {
            "ON CONFLICT (subject, publisher, sequence) DO NOTHING",
     .writes = true,
 };
-static struct statement find_place = {
+static struct statement copy = {
     .service = "bus",
-    .name = "find_place",
-    .sql = "SELECT position FROM bus_event WHERE subject = ?1 AND publisher = ?2 AND sequence = ?3",
+    .name = "copy",
+    .sql = "INSERT INTO bus_event (" EVENT_COLUMNS ") "
+           "VALUES (?1, ?2, ?3, ?4, ?5, ?11, ?6, ?7, ?8, ?9, ?10) "
+           "ON CONFLICT (subject, publisher, sequence) DO UPDATE SET sequence = excluded.sequence "
+           "RETURNING position",
+    .writes = true,
 };
 static struct statement find_head = {
     .service = "bus",
@@ -214,11 +218,10 @@ journal_copy(struct tx *tx, const struct event *e)
         .traceparent = e->traceparent,
         .data = e->data,
     };
-    journal_take(tx, &row);
-    struct value in[] = {value_text(e->subject), value_text(e->publisher), value_int(e->sequence)};
+    struct value in[EVENT_VALUES];
+    row_values(&row, in);
     int64_t position = 0;
-    if (sql_int(tx, &find_place, in, 3, &position) == NOT_FOUND)
-        tx_fail(tx, UNAVAILABLE);
+    sql_int(tx, &copy, in, EVENT_VALUES, &position);
     return position;
 }
 

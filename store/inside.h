@@ -106,6 +106,7 @@ struct tx {
     bool for_reading, in_writer;
     bool began;        /* a reader's: BEGIN was done */
     bool wrote;        /* in the writer's batch */
+    bool trusting;     /* nobody asks what became of each statement */
     bool lost;         /* its batch was rolled back with all in it */
     uint64_t batch;    /* the one lost */
     int wanted, saved; /* savepoints: its own and its marks'; made at the first write behind them */

@@ -15,6 +15,12 @@
 
 enum { VERIFY_ROWS_MAX = 500 };
 
+/* The newest of the chain; an event that follows another in a transaction need not ask for it. */
+struct chain_end {
+    uint8_t digest[SHA256_BYTES];
+};
+
+static enum status read_end(struct tx *tx, struct chain_end *ret);
 static enum status read_rows(struct request *rq, const ListEventsRequest *in, int64_t limit,
                              AuditRow ***ret, size_t *ret_n);
 static void add_event(struct request *rq, struct text *out, const AuditRow *row);
@@ -154,14 +160,13 @@ audit_replay_projections(struct request *rq, const ReplayProjectionsRequest *in,
 static enum status
 hear(struct request *rq, struct tx *tx, const struct event *event)
 {
-    uint8_t digest[SHA256_BYTES] = {0};
-    AuditRow *newest;
-    enum status st = find_newest(tx, &newest);
-    if (st == OK && newest->digest.len == sizeof digest)
-        memcpy(digest, newest->digest.data, sizeof digest);
-    else if (st != NOT_FOUND)
-        return st ? st : DATA_LOSS;
-
+    struct chain_end *end = service_state(rq, sizeof *end);
+    if (!event->follows) {
+        enum status st = read_end(tx, end);
+        if (st)
+            return st;
+    }
+    uint8_t *digest = end->digest;
     AuditRow row = *new_audit_row(rq->arena);
     const PersonalFields *personal = set_apart(rq->arena, event, &row.payload);
     row.position = event->position;
@@ -182,10 +187,25 @@ hear(struct request *rq, struct tx *tx, const struct event *event)
                  .correlation_id = row.correlation_id, .causation_id = row.causation_id,
                  .traceparent = row.traceparent, .payload = row.payload,
                  .personal = message_write(rq->arena, &personal->base),
-                 .digest = (ProtobufCBinaryData){sizeof digest, digest});
+                 .digest = (ProtobufCBinaryData){sizeof end->digest, digest});
     if (erases(event))
         insert_erasing(tx, .position = event->position, .noted_us = env.now_us());
     return tx_status(tx);
+}
+
+static enum status
+read_end(struct tx *tx, struct chain_end *ret)
+{
+    AuditRow *newest;
+    enum status st = find_newest(tx, &newest);
+    *ret = (struct chain_end){.digest = {0}};
+    if (st == NOT_FOUND)
+        return OK;
+    if (st == OK && newest->digest.len != sizeof ret->digest)
+        return DATA_LOSS;
+    if (st == OK)
+        memcpy(ret->digest, newest->digest.data, sizeof ret->digest);
+    return st;
 }
 
 /* The personal fields, and the payload without them.  What is of no type that we know stays whole.
