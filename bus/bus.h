@@ -44,7 +44,7 @@ struct event {
     int64_t time_us;
     const char *correlation_id, *causation_id, *traceparent;
     ProtobufCBinaryData data; /* the packed message */
-    bool follows; /* its subscriber has handled another in this transaction before it */
+    bool follows;             /* its subscriber has handled another in this transaction before it */
 };
 
 /* What a publisher's surroundings add to its events. */
@@ -192,14 +192,15 @@ enum status bus_read(struct bus *bus, struct tx_scope *scope, int64_t after, con
 int64_t bus_head(struct bus *bus, struct tx_scope *scope);
 
 /*
- * Erasing from a store's bus_event.  An erasing event is noted, whole, in a transaction of the store
- * by who hears it; it need not stand there.  bus_erase, called now and then, gives fn each event that
- * was there, and writes what fn makes of it.  That begins at due_us, and when every subscriber here
- * has heard them all.
+ * Erasing from a store's bus_event.  An erasing event is noted, whole, in a transaction of the
+ * store by who hears it; it need not stand there.  bus_erase, called now and then, gives fn each
+ * event that was there, and writes what fn makes of it.  That begins at due_us, and when every
+ * subscriber here has heard them all.
  *
  * Spread, each store is noted in and gone through for itself; due_us gives those time who hear
  * elsewhere.  A copy that came after the note is given too, if its event was published before.
- * Embedded, what somebody has parked keeps its data until it is handled; spread, it is parked whole.
+ * Embedded, what somebody has parked keeps its data until it is handled; spread, it is parked
+ * whole.
  */
 typedef bool bus_erase_fn(struct arena *a, const struct event *erasing, const struct event *e,
                           ProtobufCBinaryData *ret_data); /* false: e stays as it is */

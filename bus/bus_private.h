@@ -187,13 +187,13 @@ struct fetch {
     const struct subscriber *compares; /* whose inbox it compares; NULL: it gives everything */
     struct worker *reader;             /* woken when a page is ready */
     struct worker worker;
-    bool far;             /* all of the last page was missing */
-    _Atomic int64_t head; /* the newest position that it heard of */
-    _Atomic int64_t goal; /* where the head was when fetch_hurry was answered; before, negative */
+    bool far;              /* all of the last page was missing */
+    _Atomic int64_t head;  /* the newest position that it heard of */
+    _Atomic int64_t goal;  /* where the head was when fetch_hurry was answered; before, negative */
     _Atomic int64_t first; /* the first of those, and 1; 0: it has heard of none yet */
-    struct spin lock;     /* guards what follows */
+    struct spin lock;      /* guards what follows */
     bool on;
-    bool hurries; /* to the goal: it asks for events of any age */
+    bool hurries;        /* to the goal: it asks for events of any age */
     uint64_t generation; /* what was asked before a rewind is not wanted */
     int64_t after;
     struct page *ready;
@@ -247,8 +247,10 @@ enum status inbox_positions(const struct subscriber *s, const char *publisher, i
 void event_from_row(struct event *ret, const EventRow *row);
 /* Copies an event of the outbox into the journal; one that is there already is left alone. */
 void journal_take(struct tx *tx, const EventRow *row);
-/* Copies it from elsewhere; gives its position here.  In a failed tx 0. */
+/* Copies it from elsewhere, unless it was before; gives its position here.  In a failed tx 0. */
 int64_t journal_copy(struct tx *tx, const struct event *e);
+/* The same to a position behind the head; tx fails if it was copied before. */
+void journal_copy_to(struct tx *tx, const struct event *e, int64_t position);
 /* Events behind `after`, all topics. */
 enum status journal_rows(struct tx *tx, int64_t after, size_t n, EventRow ***ret, size_t *ret_n);
 enum status journal_head(struct tx *tx, int64_t *ret);
@@ -279,7 +281,7 @@ struct follower {
     bool careful;          /* the last batch has failed: each event is handled by itself */
     bool loaded;           /* what follows agrees with the tables */
     bool keeps_inbox;
-    bool asked, caught_up; /* the outboxes, before the first that a queue brings */
+    bool asked, caught_up;  /* the outboxes, before the first that a queue brings */
     int64_t next_try_us;    /* of the parked, on env.now_us's clock; INT64_MAX: nothing to retry */
     int64_t look_us;        /* when to load them anew, by env.mono_us */
     int64_t backoff_us;     /* while the store is in trouble; 0 is none */

@@ -1,10 +1,10 @@
 /*
  * A follower: the fiber that brings one subscriber its events.
  *
- * It handles many events in a transaction, and moves the cursor in the same one.  When one fails, the
- * transaction is undone and run again with care: a mark before each event lets the bad one be undone
- * without its neighbours.  It waits for the disk after each transaction, so that what it holds in
- * memory is never ahead of what a crash would leave.
+ * It handles many events in a transaction, and moves the cursor in the same one.  When one fails,
+ * the transaction is undone and run again with care: a mark before each event lets the bad one be
+ * undone without its neighbours.  It waits for the disk after each transaction, so that what it
+ * holds in memory is never ahead of what a crash would leave.
  */
 #include <string.h>
 
@@ -17,12 +17,22 @@ enum {
     BATCH_SPREAD_US_MAX = 5000, /* a store may be a round trip away */
     GATHER_EVENTS_MAX = 250,    /* of one whose writer nobody waits for */
     GATHER_US_MAX = 10000,
-    GATHER_PAUSE_US = 10000, /* between its transactions, so that it syncs less often than sales do */
+    GATHER_PAUSE_US =
+        10000, /* between its transactions, so that it syncs less often than sales do */
     GATHER_PAUSE_SPREAD_US = 50000, /* where each costs the server, whom all share, a COMMIT */
     CLOCK_LOOK_US = 1000000, /* while something is to be retried: the wall clock may be set */
     LEAD_LOOK_US = 500000,
     BACKOFF_FIRST_US = 10000,
     BACKOFF_MOST_US = 1000000,
+};
+
+/* A batch that is run without care, so far. */
+struct trusted {
+    struct tx *tx;
+    const struct event *taken[GATHER_EVENTS_MAX];
+    size_t n;
+    int64_t journal_head; /* of the copies */
+    bool handled;         /* any */
 };
 
 static bool follows(struct follower *f);
@@ -32,12 +42,11 @@ static bool pass_over(struct follower *f);
 static const struct event *next_event(struct follower *f, bool memory_only);
 static bool is_held_back(struct follower *f, struct source *s);
 static enum status handle_batch(struct follower *f, struct tx *tx, const struct event *e);
-static enum status take_event(struct follower *f, struct tx *tx, const struct event *e,
-                              bool *follows);
+static enum status trust(const struct follower *f, struct trusted *t);
+static enum status take_event(struct follower *f, struct trusted *t, const struct event *e);
 static enum status take_with_care(struct follower *f, struct tx *tx, const struct event *e);
-static const struct event *in_own_journal(struct follower *f, struct tx *tx, const struct event *e,
-                                          struct event *own);
 static void write_cursors(struct follower *f, int64_t least);
+static bool keeps_copies(const struct follower *f);
 static void back_off(struct follower *f);
 static int64_t next_look_us(const struct follower *f);
 
@@ -100,12 +109,13 @@ follower_scope(struct follower *f)
 enum status
 follower_handle(struct follower *f, struct tx *tx, const struct event *e, const char **why)
 {
-    struct event own;
-    e = in_own_journal(f, tx, e, &own);
+    struct event own = *e;
+    if (keeps_copies(f)) /* it stays there if the handler fails */
+        own.position = journal_copy(tx, e);
     if (tx_status(tx))
         return tx_status(tx);
     int mark = tx_mark(tx);
-    enum status st = f->subscriber.handle(f->subscriber.arg, tx, e);
+    enum status st = f->subscriber.handle(f->subscriber.arg, tx, &own);
     enum status of_tx = tx_status(tx);
     if (of_tx == UNAVAILABLE)
         return of_tx;
@@ -232,8 +242,8 @@ next_event(struct follower *f, bool memory_only)
 }
 
 /*
- * What was published before a queue was there, it does not bring; and what it brings is behind that.
- * So its first page waits until the outboxes have been asked once more.
+ * What was published before a queue was there, it does not bring; and what it brings is behind
+ * that. So its first page waits until the outboxes have been asked once more.
  */
 static bool
 is_held_back(struct follower *f, struct source *s)
@@ -262,46 +272,50 @@ handle_batch(struct follower *f, struct tx *tx, const struct event *e)
     int events_max = gathers ? GATHER_EVENTS_MAX : BATCH_EVENTS_MAX;
     int64_t batch_us = f->bus->spread ? BATCH_SPREAD_US_MAX : BATCH_US_MAX;
     int64_t until_us = env.mono_us() + (gathers ? GATHER_US_MAX : batch_us);
-    const struct event *taken[GATHER_EVENTS_MAX];
-    bool follows = false;
+    struct trusted t = {.tx = tx};
     if (f->subscriber.shared && parked_load(f, tx) != OK) /* others park, too */
         return UNAVAILABLE;
-    if (!f->careful)
-        tx_trust(tx);
-    for (int n = 1;; n++) {
-        if (f->keeps_inbox)
-            taken[n - 1] = inbox_copy(tx, e);
-        enum status st =
-            f->careful ? take_with_care(f, tx, e) : take_event(f, tx, e, &follows);
+    if (!f->careful && trust(f, &t) != OK)
+        return UNAVAILABLE;
+    for (int n = 1; e; n++) {
+        enum status st = f->careful ? take_with_care(f, tx, e) : take_event(f, &t, e);
         if (st)
             return st;
         f->full = n == events_max || env.mono_us() >= until_us;
-        if (!f->full)
-            e = next_event(f, true);
-        if (!f->full && e)
-            continue;
-        if (f->keeps_inbox && !f->careful)
-            inbox_take_all(tx, f->subscriber.service, taken, (size_t)n);
-        break;
+        e = f->full ? NULL : next_event(f, true);
     }
+    if (f->keeps_inbox && !f->careful)
+        inbox_take_all(tx, f->subscriber.service, t.taken, t.n);
     f->turn = (f->turn + 1) % f->n_sources;
     return OK;
 }
 
+/* Begins t: from here on nobody waits for the store, unless a handler reads. */
+static enum status
+trust(const struct follower *f, struct trusted *t)
+{
+    tx_trust(t->tx);
+    return keeps_copies(f) ? journal_head(t->tx, &t->journal_head) : OK;
+}
+
 /* OK as far as is known: what fails later fails the commit. */
 static enum status
-take_event(struct follower *f, struct tx *tx, const struct event *e, bool *follows)
+take_event(struct follower *f, struct trusted *t, const struct event *e)
 {
-    struct event own;
-    if (f->parked > 0 && parked_blocks(f, tx, e)) {
-        in_own_journal(f, tx, e, &own);
-        parked_wait(f, tx, e);
-        return tx_status(tx);
+    if (f->keeps_inbox)
+        t->taken[t->n++] = inbox_copy(t->tx, e);
+    struct event own = *e;
+    if (keeps_copies(f)) {
+        own.position = ++t->journal_head;
+        journal_copy_to(t->tx, e, own.position);
     }
-    own = *in_own_journal(f, tx, e, &own);
-    own.follows = *follows;
-    *follows = true;
-    return f->subscriber.handle(f->subscriber.arg, tx, &own);
+    if (f->parked > 0 && parked_blocks(f, t->tx, e)) {
+        parked_wait(f, t->tx, e);
+        return tx_status(t->tx);
+    }
+    own.follows = t->handled;
+    t->handled = true;
+    return f->subscriber.handle(f->subscriber.arg, t->tx, &own);
 }
 
 /* OK if the event's turn is over, well or parked; else the store is in trouble. */
@@ -313,8 +327,8 @@ take_with_care(struct follower *f, struct tx *tx, const struct event *e)
     if (f->keeps_inbox && !inbox_take(tx, f->subscriber.service, e))
         return tx_status(tx);
     if (f->parked > 0 && parked_blocks(f, tx, e)) {
-        struct event own;
-        in_own_journal(f, tx, e, &own);
+        if (keeps_copies(f))
+            journal_copy(tx, e);
         parked_wait(f, tx, e);
         return tx_status(tx);
     }
@@ -324,23 +338,19 @@ take_with_care(struct follower *f, struct tx *tx, const struct event *e)
     return tx_status(tx);
 }
 
-/* The event as the journal here has it, if there is one; it stays there if the handler fails. */
-static const struct event *
-in_own_journal(struct follower *f, struct tx *tx, const struct event *e, struct event *own)
-{
-    if (!f->subscriber.keeps_journal || !f->bus->spread)
-        return e;
-    *own = *e;
-    own->position = journal_copy(tx, e);
-    return own;
-}
-
 static void
 write_cursors(struct follower *f, int64_t least)
 {
     struct tx *tx = tx_begin_in(f->subscriber.store, f->subscriber.service, follower_scope(f));
     cursors_write(f, tx, least);
     follower_commit(f, tx);
+}
+
+/* Spread, the journal is with one subscriber. */
+static bool
+keeps_copies(const struct follower *f)
+{
+    return f->subscriber.keeps_journal && f->bus->spread;
 }
 
 /* The store is in trouble: waits, each time longer, to begin again from what the tables say. */

@@ -16,8 +16,8 @@ static struct statement take = {
            "ON CONFLICT DO NOTHING",
     .writes = true,
 };
-/* Many at once, and no answer to wait for: what was taken breaks the key, or has no position.  What has
- * no event_id is no row. */
+/* Many at once, and no answer to wait for: what was taken breaks the key, or has no position.  What
+ * has no event_id is no row. */
 static struct statement take_all = {
     .service = "bus",
     .name = "take_all_into_inbox",

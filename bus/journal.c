@@ -45,10 +45,18 @@ static struct statement take = {
 static struct statement copy = {
     .service = "bus",
     .name = "copy",
-    .sql = "INSERT INTO bus_event (" EVENT_COLUMNS ") "
-           "VALUES (?1, ?2, ?3, ?4, ?5, ?11, ?6, ?7, ?8, ?9, ?10) "
+    .sql = "INSERT INTO bus_event (" EVENT_COLUMNS ", position) "
+           "VALUES (?1, ?2, ?3, ?4, ?5, ?11, ?6, ?7, ?8, ?9, ?10, "
+           "(SELECT coalesce(max(position), 0) + 1 FROM bus_event)) "
            "ON CONFLICT (subject, publisher, sequence) DO UPDATE SET sequence = excluded.sequence "
            "RETURNING position",
+    .writes = true,
+};
+static struct statement copy_to = {
+    .service = "bus",
+    .name = "copy_to",
+    .sql = "INSERT INTO bus_event (" EVENT_COLUMNS ", position) "
+           "VALUES (?1, ?2, ?3, ?4, ?5, ?11, ?6, ?7, ?8, ?9, ?10, ?12)",
     .writes = true,
 };
 static struct statement find_head = {
@@ -83,6 +91,7 @@ static struct statement find_event = {
 
 static void note_published(struct bus *bus, const struct store *store, const char *publisher);
 static const char *subject_of(const struct topic *topic, const ProtobufCMessage *message);
+static void event_values(const struct event *e, struct value ret[EVENT_VALUES]);
 static void row_values(const EventRow *row, struct value ret[EVENT_VALUES]);
 static enum status read_some(struct tx *tx, int64_t after, int64_t until, const char *topic,
                              const char *subject, size_t n, EventRow ***ret, size_t *ret_n);
@@ -205,24 +214,20 @@ journal_take(struct tx *tx, const EventRow *row)
 int64_t
 journal_copy(struct tx *tx, const struct event *e)
 {
-    const EventRow row = {
-        .id = e->id,
-        .topic = e->topic,
-        .publisher = e->publisher,
-        .subject = e->subject,
-        .type = e->type,
-        .sequence = e->sequence,
-        .time_us = e->time_us,
-        .correlation_id = e->correlation_id,
-        .causation_id = e->causation_id,
-        .traceparent = e->traceparent,
-        .data = e->data,
-    };
     struct value in[EVENT_VALUES];
-    row_values(&row, in);
+    event_values(e, in);
     int64_t position = 0;
     sql_int(tx, &copy, in, EVENT_VALUES, &position);
     return position;
+}
+
+void
+journal_copy_to(struct tx *tx, const struct event *e, int64_t position)
+{
+    struct value in[EVENT_VALUES + 1];
+    event_values(e, in);
+    in[EVENT_VALUES] = value_int(position);
+    sql_exec(tx, &copy_to, in, EVENT_VALUES + 1);
 }
 
 enum status
@@ -267,6 +272,25 @@ subject_of(const struct topic *topic, const ProtobufCMessage *message)
     assert(field && field->type == PROTOBUF_C_TYPE_STRING);
     const char *const *at = (const void *)((const char *)message + field->offset);
     return *at ? *at : "";
+}
+
+static void
+event_values(const struct event *e, struct value ret[EVENT_VALUES])
+{
+    const EventRow row = {
+        .id = e->id,
+        .topic = e->topic,
+        .publisher = e->publisher,
+        .subject = e->subject,
+        .type = e->type,
+        .sequence = e->sequence,
+        .time_us = e->time_us,
+        .correlation_id = e->correlation_id,
+        .causation_id = e->causation_id,
+        .traceparent = e->traceparent,
+        .data = e->data,
+    };
+    row_values(&row, ret);
 }
 
 static void

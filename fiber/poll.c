@@ -121,5 +121,7 @@ wait_for_events(struct poller *p, struct epoll_event *events, int64_t for_us)
         return n;
     int64_t for_ms = for_us / 1000 + (for_us % 1000 > 0);
     return epoll_wait(p->epoll, events, EVENTS_MAX,
-                      for_us == FOREVER ? -1 : for_ms < INT_MAX ? (int)for_ms : INT_MAX);
+                      for_us == FOREVER  ? -1
+                      : for_ms < INT_MAX ? (int)for_ms
+                                         : INT_MAX);
 }

@@ -121,7 +121,8 @@ struct tx {
 struct database {
     uint64_t transactions_max; /* of a batch, then it is committed */
     /* Other processes write in it too: who reads in the writer is in a batch as well, which holds
-     * them off, and one that came to nothing ends at once.  So the first in it needs no savepoint. */
+     * them off, and one that came to nothing ends at once.  So the first in it needs no savepoint.
+     */
     bool shared;
 
     enum status (*open)(const struct store_options *options, struct arena *a, struct store **ret,

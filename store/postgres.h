@@ -126,8 +126,8 @@ bool pg_ready(struct pg_conn *c);
 /* Closes; what was sent is forgotten. */
 void pg_break(struct pg_conn *c);
 void pg_send_word(struct pg_conn *c, enum pg_word word);
-/* Sends PREPARE for p, whose parameters are known; s, if it is a statement's, is named by a failure.
- * False: the connection is lost. */
+/* Sends PREPARE for p, whose parameters are known; s, if it is a statement's, is named by a
+ * failure. False: the connection is lost. */
 bool pg_prepare(struct pg_conn *c, struct pg_prepared *p, const char *sql,
                 const struct statement *s);
 /* Sends what the server holds back until then, and does not wait. */

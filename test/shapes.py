@@ -20,6 +20,7 @@ SHAPES = ('embedded', 'postgres', 'rabbitmq', 'nats')
 if SHAPE not in SHAPES:
     sys.exit(f'SHAPE is one of {", ".join(SHAPES)}, not {SHAPE}')
 
+sockets = False                   # processes and PostgreSQL speak by unix sockets, as they may on one machine
 _servers = {}
 _numbers = itertools.count(1)
 _ours = secrets.token_hex(4)      # in the names of what this program makes
@@ -58,7 +59,8 @@ def database():
     server, name = shared('postgres'), f'souk_{_ours}_{next(_numbers)}'
     if variable('postgres') in os.environ:
         atexit.register(server.drop, name)
-    return server.database(name)
+    url = server.database(name)
+    return server.socket_url.replace('/postgres?', f'/{name}?') if sockets else url
 
 
 class VirtualHosts:
@@ -122,7 +124,8 @@ class Processes:
         lines = [f'store {self.store}', f'broker {self.broker.url}']
         for name in self.names:
             many = 1 if name == 'payments' and 'SOUK_SANDBOX_URL' not in souk.environment else instances
-            addresses = ','.join(f'127.0.0.1:{free_port()}' for _ in range(many))
+            addresses = ','.join(f'unix:{souk.folder}/{name}.{i}' if sockets else f'127.0.0.1:{free_port()}'
+                                 for i in range(many))
             lines.append(f'process {name} {name} {addresses}')
             self.monitors[name] = free_port()
         Path(self.topology).write_text('\n'.join(lines) + '\n')
