@@ -185,6 +185,7 @@ struct fetch {
     const char *publisher;
     const char *const *topics;
     const struct subscriber *compares; /* whose inbox it compares; NULL: it gives everything */
+    const struct queue *queue;         /* that fills the inbox */
     struct worker *reader;             /* woken when a page is ready */
     struct worker worker;
     bool far;              /* all of the last page was missing */
@@ -216,12 +217,15 @@ struct queue {
     enum broker_kind kind;
     struct worker *reader;
     struct broker_queue *of_broker; /* NULL while it is not consumed */
+    _Atomic int64_t brought_us;     /* when it last gave something, by env.mono_us */
 };
 
 void queue_open(struct queue *q);
 void queue_close(struct queue *q);
 struct page *queue_take(struct queue *q);
 void queue_ack(struct queue *q, uint64_t tag);
+/* Has it given something lately? */
+bool queue_is_at_work(const struct queue *q);
 
 /* Notes in tx that the subscriber takes e; false if it has it already, or tx failed. */
 bool inbox_take(struct tx *tx, const char *subscriber, const struct event *e);

@@ -10,6 +10,7 @@
 
 enum {
     COMPARE_EVENTS_MAX = 512,
+    PATIENCE_AGES = 12, /* how long a queue at work is waited for, in repair_age_us */
     BACKOFF_FIRST_US = 50000,
     BACKOFF_MOST_US = 2000000,
     HASTY_US = 50000, /* an answer that is empty and did not wait: its process is ending */
@@ -31,8 +32,9 @@ static void set_goal(struct fetch *x, const struct errand *errand, bool asked);
 static void rest(struct fetch *x, int64_t us);
 static enum status ask_for(struct fetch *x, const struct outbox_ask *ask, struct arena *a,
                            struct outbox_page *ret);
-static enum status count_missing(struct fetch *x, int64_t after, const struct outbox_page *listed,
-                                 struct arena *a, int64_t *ret_first, size_t *ret_n);
+static void leave_for_later(const struct fetch *x, struct outbox_page *page, int64_t brought);
+static size_t count_missing(const struct outbox_page *listed, const int64_t *taken, size_t n_taken,
+                            int64_t *ret_first);
 static void hand_over(struct fetch *x, const struct errand *errand, struct page *page);
 
 void
@@ -194,11 +196,17 @@ compare(struct fetch *x, const struct errand *errand, struct arena *a, struct pa
     enum status st = ask_for(x, &ask, a, &got);
     if (st)
         return st;
-    size_t listed = got.n, n_missing;
-    int64_t missing = 0;
-    st = count_missing(x, after, &got, a, &missing, &n_missing);
+    int64_t *taken;
+    size_t n_taken;
+    st = inbox_positions(x->compares, x->publisher, after, got.upto, a, &taken, &n_taken);
     if (st)
         return st;
+    int64_t brought = n_taken > 0 ? taken[n_taken - 1] : after;
+    bool patient = !errand->hurries && queue_is_at_work(x->queue);
+    if (patient)
+        leave_for_later(x, &got, brought);
+    int64_t missing = 0;
+    size_t listed = got.n, n_missing = count_missing(&got, taken, n_taken, &missing);
     if (n_missing == 0) {
         got.n = 0;
     } else if (!x->far) {
@@ -207,6 +215,8 @@ compare(struct fetch *x, const struct errand *errand, struct arena *a, struct pa
         st = ask_for(x, &ask, a, &got);
         if (st)
             return st;
+        if (patient)
+            leave_for_later(x, &got, brought);
     }
     x->far = n_missing > 0 && n_missing == listed;
     bool more = x->far || listed == COMPARE_EVENTS_MAX ||
@@ -246,17 +256,28 @@ ask_for(struct fetch *x, const struct outbox_ask *ask, struct arena *a, struct o
     return OK;
 }
 
-/* How many of what is listed the inbox has not, and the position of the first. */
-static enum status
-count_missing(struct fetch *x, int64_t after, const struct outbox_page *listed, struct arena *a,
-              int64_t *ret_first, size_t *ret_n)
+/* A queue that is at work may bring yet what stands behind the last that it brought: that part of
+ * the page is left for later, unless it is old. */
+static void
+leave_for_later(const struct fetch *x, struct outbox_page *page, int64_t brought)
 {
-    int64_t *taken;
-    size_t n_taken, n = 0, at = 0;
-    enum status st =
-        inbox_positions(x->compares, x->publisher, after, listed->upto, a, &taken, &n_taken);
-    if (st)
-        return st;
+    int64_t old_us = env.now_us() - PATIENCE_AGES * x->bus->options.repair_age_us;
+    size_t n = page->n;
+    while (n > 0 && page->events[n - 1].position > brought && page->events[n - 1].time_us > old_us)
+        n--;
+    int64_t upto = n > 0 ? page->events[n - 1].position : brought;
+    if (n == page->n)
+        return;
+    page->n = n;
+    page->upto = upto > brought ? upto : brought;
+}
+
+/* How many of what is listed were not taken, and the position of the first. */
+static size_t
+count_missing(const struct outbox_page *listed, const int64_t *taken, size_t n_taken,
+              int64_t *ret_first)
+{
+    size_t n = 0, at = 0;
     for (size_t i = 0; i < listed->n; i++) {
         int64_t position = listed->events[i].position;
         while (at < n_taken && taken[at] < position)
@@ -266,8 +287,7 @@ count_missing(struct fetch *x, int64_t after, const struct outbox_page *listed, 
         if (n++ == 0)
             *ret_first = position;
     }
-    *ret_n = n;
-    return OK;
+    return n;
 }
 
 static void

@@ -43,7 +43,7 @@ follower_plan(struct follower *f)
         if (!s->tail)
             ask_from_afar(s, bus->arena, who->topics, &f->worker);
         if (o->broker)
-            s->fetch->compares = who;
+            s->fetch->compares = who, s->fetch->queue = f->sources[0]->queue;
         add_source(f, s);
     }
 }

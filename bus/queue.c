@@ -35,6 +35,7 @@ queue_take(struct queue *q)
         arena_free(a);
         return NULL;
     }
+    q->brought_us = env.mono_us();
     struct page *page = page_new(a, 0, 0, events, n);
     page->tags = tags;
     return page;
@@ -45,6 +46,12 @@ queue_ack(struct queue *q, uint64_t tag)
 {
     if (q->of_broker)
         q->bus->options.broker_ops->ack(q->of_broker, tag);
+}
+
+bool
+queue_is_at_work(const struct queue *q)
+{
+    return q->brought_us > 0 && env.mono_us() - q->brought_us < q->bus->options.repair_age_us;
 }
 
 static void

@@ -261,17 +261,20 @@ static bool
 set_up(struct pg_conn *c)
 {
     char sql[1024];
-    snprintf(sql, sizeof sql,
-             "SET search_path = %s; SET statement_timeout = %d;"
-             "SET idle_in_transaction_session_timeout = '10s';"
-             "SET client_connection_check_interval = '1s';"
-             "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2;"
-             "SET tcp_keepalives_count = 3; SET tcp_user_timeout = 5000;"
-             "SET client_min_messages = error; SET standard_conforming_strings = on;"
-             "SET bytea_output = hex; SET jit = off;"
-             "SELECT set_config('synchronous_commit', 'on', false)"
-             " WHERE current_setting('synchronous_commit') = 'off'",
-             c->pg->schema, PG_STATEMENT_MS);
+    snprintf(
+        sql, sizeof sql,
+        "SET search_path = %s; SET statement_timeout = %d;"
+        "SET idle_in_transaction_session_timeout = '10s';"
+        "SET client_connection_check_interval = '1s';"
+        "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2;"
+        "SET tcp_keepalives_count = 3; SET tcp_user_timeout = 5000;"
+        "SET client_min_messages = error; SET standard_conforming_strings = on;"
+        "SET bytea_output = hex; SET jit = off;"
+        "SELECT set_config(name, 'lz4', false) FROM pg_settings" /* where it was built with it */
+        " WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals);"
+        "SELECT set_config('synchronous_commit', 'on', false)"
+        " WHERE current_setting('synchronous_commit') = 'off'",
+        c->pg->schema, PG_STATEMENT_MS);
     PQsetNoticeProcessor(c->link, ignore_notice, NULL);
     PGresult *answer = PQexec(c->link, sql);
     bool good = PQresultStatus(answer) == PGRES_TUPLES_OK;

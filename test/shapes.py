@@ -119,7 +119,8 @@ class Processes:
         self.store = database()
         names = subprocess.run([souk.binary, 'map', '--json'], check=True, capture_output=True, text=True).stdout
         import json
-        self.names = [s['name'] for s in json.loads(names)['services']]
+        self.services = json.loads(names)['services']
+        self.names = [s['name'] for s in self.services]
         self.topology = f'{souk.folder}/topology.conf'
         lines = [f'store {self.store}', f'broker {self.broker.url}']
         for name in self.names:
@@ -210,6 +211,25 @@ class Processes:
                     yield from ((table, name, bytes(value) if isinstance(value, memoryview) else value)
                                 for name, value in zip(names, row))
         link.close()
+
+    def behind(self):
+        """Is anything published that a subscriber has not taken?  By the tables: its cursors and its inbox."""
+        published = [s['name'] for s in self.services if s['publishes']]
+        asked = []
+        for s in self.services:
+            name, topics = s['name'], [t['topic'] for t in s['subscribes'] if not t['broadcast']]
+            if s['full_text'] or not (topics or s['hears_all']):    # it keeps its cursors in a file
+                continue
+            for p in published:
+                mine = [t for t in topics if t.startswith(f'{p}.')]
+                if mine or s['hears_all']:
+                    of_topics = '' if s['hears_all'] else f" AND topic IN ({', '.join(repr(t) for t in mine)})"
+                    asked.append(
+                        f"SELECT 1 FROM {p}.bus_event AS e WHERE position > coalesce((SELECT position FROM "
+                        f"{name}.bus_cursor WHERE subscriber = '{name}<{p}'), 0){of_topics} AND NOT EXISTS (SELECT 1 "
+                        f"FROM {name}.bus_inbox AS i WHERE subscriber = '{name}' AND publisher = '{p}' "
+                        f"AND i.position = e.position)")
+        return bool(self.rows('audit', f'SELECT 1 AS one WHERE EXISTS ({" UNION ALL ".join(asked)})'))
 
     def rows(self, service, sql):
         """What a query gives on the service's tables, as dictionaries."""

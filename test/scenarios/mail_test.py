@@ -81,6 +81,7 @@ class Case(unittest.TestCase):
         return found[0]
 
     def events(self, souk, topic):
+        souk.level()
         status, answer, _ = souk.get(f'/v1/audit/events?topic={topic}&limit=100', **souk.staff())
         self.assertEqual(status, 200, answer)
         return answer['data']
