@@ -1,6 +1,8 @@
 /* The newest durable events of a store in memory, read once for all who follow it. */
 #include "bus/bus_private.h"
 
+enum { PAUSE_US = 5000 }; /* where a look is a round trip: each brings what several commits left */
+
 static struct page *read_page(struct tail *tail, int64_t after);
 static void keep(struct tail *tail, struct page *page);
 static struct page *take_oldest(struct tail *tail);
@@ -12,13 +14,17 @@ tail_run(void *arg)
     struct tail *tail = arg;
     while (worker_goes_on(&tail->worker)) {
         struct page *page = read_page(tail, tail->head);
-        if (!page) { /* it is looked at again should a kick be lost, or somebody else write to it */
-            worker_wait(&tail->worker, env.mono_us() + tail->bus->options.look_us);
-            continue;
+        bool full = page && page->n == PAGE_EVENTS_MAX;
+        if (page) {
+            keep(tail, page);
+            wake_readers(tail);
         }
-        keep(tail, page);
-        wake_readers(tail);
-        fiber_yield();
+        if (page && !full && tail->bus->spread)
+            fiber_sleep_us(PAUSE_US);
+        if (full)
+            fiber_yield();
+        else /* it is looked at again should a kick be lost, or somebody else write to it */
+            worker_wait(&tail->worker, env.mono_us() + tail->bus->options.look_us);
     }
     worker_end(&tail->worker);
 }
