@@ -719,6 +719,7 @@ TEST(a_new_subscriber_is_level_once_it_has_what_was_there)
         struct system s;
         system_open(&s, broker);
         publish_many(&s, 0, 300);
+        check(comes_true(is_settled, &s)); /* its outboxes know what they have */
         s.processes[0].away = true;
         process_open(&s, 3);
         check(!late_is_level(&s));
@@ -1046,6 +1047,25 @@ TEST(what_a_broker_loses_comes_from_the_outbox_and_the_inbox_stays_small)
         check_int(lags[0].cursor, 334);
         system_close(&s);
     }
+}
+
+TEST(what_a_broker_loses_is_missed_though_its_queue_is_at_work)
+{
+    struct system s;
+    system_open(&s, true);
+    s.broker->loses = 30;
+    publish_many(&s, 0, 200);
+    check(s.broker->lost > 0);
+    s.broker->loses = 0;
+    struct bus_lag lag = {.cursor = 0};
+    for (int i = 200; i < 2000 && lag.cursor < 150; i++) {
+        publish_many(&s, i, i + 1);
+        usleep(2000);
+        check_int(bus_lags(s.processes[1].bus, &lag, 1), 1);
+    }
+    check(lag.cursor >= 150);
+    check(comes_true(is_settled, &s));
+    system_close(&s);
 }
 
 TEST(what_was_published_before_a_queue_was_there_comes_before_what_it_brings)
