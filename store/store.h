@@ -3,9 +3,9 @@
  *
  * A store is one SQLite file in WAL mode, or one schema of a PostgreSQL database; both have one
  * writer, and mean the same.  A transaction's statements run in a savepoint inside the writer's
- * open batch (or are its first); the batch is committed (and synced) as soon as the disk is free, so many transactions
- * share one sync.  tx_commit orders a transaction; store_wait waits for the disk, and the kit calls
- * it before any byte leaves the process.
+ * open batch (or are its first); the batch is committed (and synced) as soon as the disk is free,
+ * so many transactions share one sync.  tx_commit orders a transaction; store_wait waits for the
+ * disk, and the kit calls it before any byte leaves the process.
  *
  * On PostgreSQL statements that give nothing back are only sent (sql_exec); what gives something
  * waits for the server, and so do tx_status, tx_message, tx_undo_to and tx_commit where the outcome

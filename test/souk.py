@@ -130,12 +130,14 @@ class Souk:
 
     def level(self):
         """Waits until no subscriber is behind.  Of another process's outbox each knows only what it was told, so
-        that in many processes the tables are asked."""
+        that in many processes the tables are asked, where there are any."""
         def behind():
-            return self.many and self.many.behind() or any(line.startswith('souk_bus_behind{') and not line.endswith(' 0')
-                       for line in self.metrics().splitlines())
+            if self.many and self.many.behind():
+                return True
+            whose = 'souk_bus_behind{subscriber="search"' if self.many else 'souk_bus_behind{'
+            return any(line.startswith(whose) and not line.endswith(' 0') for line in self.metrics().splitlines())
         for _ in range(2):
-            time.sleep(0.03)
+            time.sleep(0.3 if self.many else 0.03)
             assert wait_for(lambda: not behind(), 60), 'a subscriber stays behind'
 
     def request(self, method, path, body=None, headers=None, connection=None):
