@@ -232,8 +232,8 @@ enum status bus_redrive(struct bus *bus, struct tx_scope *scope, const char *id)
  * been compared with the outbox. */
 struct bus_lag {
     const char *subscriber;
-    const char *publisher; /* "" when embedded */
-    int64_t cursor, behind;
+    const char *publisher;  /* "" when embedded */
+    int64_t cursor, behind; /* where all is compared; and how much no queue has brought, either */
     int64_t parked;
 };
 size_t bus_lags(struct bus *bus, struct bus_lag *out, size_t max);

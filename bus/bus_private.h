@@ -150,10 +150,11 @@ struct source {
     struct tail *tail;
     struct fetch *fetch;
     struct queue *queue;
-    int64_t position;       /* the last that was given or passed over */
-    int64_t written;        /* the cursor in the table */
-    _Atomic int64_t cursor; /* how far all is done */
-    bool owes;              /* the cursor is to be written: an event was given since */
+    int64_t position;        /* the last that was given or passed over */
+    int64_t written;         /* the cursor in the table */
+    _Atomic int64_t cursor;  /* how far all is done */
+    _Atomic int64_t brought; /* the newest that a queue has brought of the publisher */
+    bool owes;               /* the cursor is to be written: an event was given since */
     struct page *page;
     size_t next; /* in page */
 };

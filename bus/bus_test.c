@@ -381,7 +381,8 @@ TEST(every_subscriber_gets_every_event_of_its_topics_once_and_in_order)
 
 /* Forgets what is long in the events of the erasing one's subject. */
 static bool
-shorten(struct arena *a, const struct event *erasing, const struct event *e, ProtobufCBinaryData *ret)
+shorten(struct arena *a, const struct event *erasing, const struct event *e,
+        ProtobufCBinaryData *ret)
 {
     if (strcmp(e->subject, erasing->subject) != 0)
         return false;
@@ -407,10 +408,8 @@ static void
 note_erasing(struct world *w)
 {
     struct tx_scope scope = {.arena = w->arena};
-    struct event erasing = {.id = "evn_1",
-                            .topic = "elsewhere.gone",
-                            .subject = "ord_1",
-                            .data = {1, (uint8_t[1]){0}}};
+    struct event erasing = {
+        .id = "evn_1", .topic = "elsewhere.gone", .subject = "ord_1", .data = {1, (uint8_t[1]){0}}};
     struct tx *tx = tx_begin_in(w->core, "shop", &scope);
     bus_erase_note(tx, &erasing, 0);
     bus_erase_note(tx, &erasing, 0); /* heard twice */

@@ -69,8 +69,8 @@ bus_lags(struct bus *bus, struct bus_lag *out, size_t max)
             const struct source *s = f->sources[j];
             if (!s->key)
                 continue;
-            int64_t cursor = s->cursor,
-                    behind = (s->tail ? s->tail->head : s->fetch->head) - cursor;
+            int64_t cursor = s->cursor, there = s->brought > cursor ? s->brought : cursor,
+                    behind = (s->tail ? s->tail->head : s->fetch->head) - there;
             out[n++] = (struct bus_lag){
                 .subscriber = f->subscriber.service,
                 .publisher = s->publisher ? s->publisher : "",

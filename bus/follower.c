@@ -42,6 +42,7 @@ static bool pass_over(struct follower *f);
 static const struct event *next_event(struct follower *f, bool memory_only);
 static bool is_held_back(struct follower *f, struct source *s);
 static enum status handle_batch(struct follower *f, struct tx *tx, const struct event *e);
+static void note_brought(struct follower *f, const struct event *e);
 static enum status trust(const struct follower *f, struct trusted *t);
 static enum status take_event(struct follower *f, struct trusted *t, const struct event *e);
 static enum status take_with_care(struct follower *f, struct tx *tx, const struct event *e);
@@ -278,6 +279,8 @@ handle_batch(struct follower *f, struct tx *tx, const struct event *e)
     if (!f->careful && trust(f, &t) != OK)
         return UNAVAILABLE;
     for (int n = 1; e; n++) {
+        if (f->keeps_inbox)
+            note_brought(f, e);
         enum status st = f->careful ? take_with_care(f, tx, e) : take_event(f, &t, e);
         if (st)
             return st;
@@ -288,6 +291,16 @@ handle_batch(struct follower *f, struct tx *tx, const struct event *e)
         inbox_take_all(tx, f->subscriber.service, t.taken, t.n);
     f->turn = (f->turn + 1) % f->n_sources;
     return OK;
+}
+
+static void
+note_brought(struct follower *f, const struct event *e)
+{
+    for (size_t i = 0; i < f->n_sources; i++) {
+        struct source *s = f->sources[i];
+        if (s->publisher && e->position > s->brought && strcmp(s->publisher, e->publisher) == 0)
+            s->brought = e->position;
+    }
 }
 
 /* Begins t: from here on nobody waits for the store, unless a handler reads. */

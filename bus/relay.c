@@ -5,8 +5,8 @@
  * After a crash between the two it finds the same events again; the journal knows them by subject,
  * publisher and sequence, and takes none twice.
  *
- * It runs beside those who sell: the listeners' thread gives way to others, and must not do so while
- * it holds the writer that sales wait for.
+ * It runs beside those who sell: the listeners' thread gives way to others, and must not do so
+ * while it holds the writer that sales wait for.
  */
 #include "bus/bus_private.h"
 

@@ -1068,6 +1068,33 @@ TEST(what_a_broker_loses_is_missed_though_its_queue_is_at_work)
     system_close(&s);
 }
 
+static bool
+nobody_is_behind(struct system *s)
+{
+    for (size_t i = 0; i < 3; i++) {
+        struct bus_lag lags[8];
+        size_t n = bus_lags(s->processes[i].bus, lags, 8);
+        for (size_t j = 0; j < n; j++)
+            if (lags[j].behind > 0)
+                return false;
+    }
+    return true;
+}
+
+TEST(who_has_what_a_queue_brought_is_not_behind_though_nothing_is_compared_yet)
+{
+    struct system s;
+    system_open(&s, true);
+    s.unrepaired = true;
+    for (size_t i = 0; i < 3; i++)
+        reopen(&s, i);
+    publish_many(&s, 0, 60);
+    check(comes_true(is_settled, &s));
+    usleep(200000); /* they have asked how much there is */
+    check(comes_true(nobody_is_behind, &s));
+    system_close(&s);
+}
+
 TEST(what_was_published_before_a_queue_was_there_comes_before_what_it_brings)
 {
     struct system s;

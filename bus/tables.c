@@ -87,18 +87,17 @@ static const char bus_spread_sql[] =
  * Erasing events that the bus_event here is still to be gone through for, up to where it was when
  * they were heard.  They need not stand in it: their publisher may run elsewhere.
  */
-static const char erasure_sql[] =
-    "CREATE TABLE bus_erasure (\n"
-    "  event_id TEXT PRIMARY KEY,\n"
-    "  topic TEXT NOT NULL,\n"
-    "  subject TEXT NOT NULL,\n"
-    "  data BLOB NOT NULL,\n"
-    "  noted_us BIGINT NOT NULL,\n"
-    "  upto BIGINT NOT NULL,\n"
-    "  done_to BIGINT NOT NULL,\n"
-    "  due_us BIGINT NOT NULL,\n"
-    "  left_out BIGINT NOT NULL CHECK (left_out IN (0, 1))\n"
-    ");\n";
+static const char erasure_sql[] = "CREATE TABLE bus_erasure (\n"
+                                  "  event_id TEXT PRIMARY KEY,\n"
+                                  "  topic TEXT NOT NULL,\n"
+                                  "  subject TEXT NOT NULL,\n"
+                                  "  data BLOB NOT NULL,\n"
+                                  "  noted_us BIGINT NOT NULL,\n"
+                                  "  upto BIGINT NOT NULL,\n"
+                                  "  done_to BIGINT NOT NULL,\n"
+                                  "  due_us BIGINT NOT NULL,\n"
+                                  "  left_out BIGINT NOT NULL CHECK (left_out IN (0, 1))\n"
+                                  ");\n";
 
 const struct migration *
 bus_migrations(size_t *n)
