@@ -111,13 +111,14 @@ open_poller(struct poller *p)
     p->open = true;
 }
 
-/* To the microsecond where the kernel can (5.11), else to the next millisecond. */
+/* To the microsecond where the kernel can (5.11) and a container lets us, else to the next
+ * millisecond. */
 static int
 wait_for_events(struct poller *p, struct epoll_event *events, int64_t for_us)
 {
     struct timespec t = {.tv_sec = for_us / 1000000, .tv_nsec = for_us % 1000000 * 1000};
     int n = epoll_pwait2(p->epoll, events, EVENTS_MAX, for_us == FOREVER ? NULL : &t, NULL);
-    if (n >= 0 || errno != ENOSYS)
+    if (n >= 0 || errno == EINTR)
         return n;
     int64_t for_ms = for_us / 1000 + (for_us % 1000 > 0);
     return epoll_wait(p->epoll, events, EVENTS_MAX,
