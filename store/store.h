@@ -131,7 +131,7 @@ void tx_end(struct tx *tx);
 /* Makes tx fail with st (the first failure stays).  Returns st. */
 enum status tx_fail(struct tx *tx, enum status st);
 /* For many small steps in one tx: from here on tx_status and tx_message tell what is known without
- * waiting for the database.  What fails meanwhile fails the commit. */
+ * waiting for the database (tx_undo_to waits still).  What fails meanwhile fails the commit. */
 void tx_trust(struct tx *tx);
 enum status tx_status(struct tx *tx);  /* OK while nothing failed */
 const char *tx_message(struct tx *tx); /* the store's words for the failure, for the log; or "" */

@@ -200,6 +200,27 @@ TEST(marks_nest_and_an_earlier_failure_stays)
     shop_close(&s);
 }
 
+TEST(what_fails_unasked_fails_the_commit_unless_it_was_undone)
+{
+    struct shop s = shop_open();
+    for (int undone = 0; undone < 2; undone++) {
+        struct tx *tx = tx_begin_in(s.store, "shop", &s.scope);
+        tx_trust(tx);
+        item(tx, arena_printf(s.arena, "before-%d", undone), 1);
+        int mark = tx_mark(tx);
+        item(tx, arena_printf(s.arena, "before-%d", undone), 2);
+        if (undone)
+            tx_undo_to(tx, mark);
+        item(tx, arena_printf(s.arena, "after-%d", undone), 3);
+        check_int(tx_commit(tx), undone ? OK : ALREADY_EXISTS);
+        check_int(store_wait(&s.scope), OK);
+    }
+    check_int(ask_afresh(&s, &count_items, NULL), 2);
+    check_int(ask_afresh(&s, &find_n, "before-1"), 1);
+    check_int(ask_afresh(&s, &find_n, "after-1"), 3);
+    shop_close(&s);
+}
+
 TEST(no_undoing_brings_a_lost_batch_back)
 {
     struct shop s = shop_open();

@@ -122,7 +122,7 @@ tx_mark(struct tx *tx)
 void
 tx_undo_to(struct tx *tx, int mark)
 {
-    assert(mark > 0 && mark < tx->wanted && !tx->trusting);
+    assert(mark > 0 && mark < tx->wanted);
     settle(tx);
     if (tx->conn && !tx->lost)
         undo_savepoints(tx, mark);
