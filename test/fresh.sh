@@ -47,7 +47,8 @@ for device in "null 1 3" "zero 1 5" "full 1 7" "random 1 8" "urandom 1 9" "tty 5
     [ -e "$root/dev/$1" ] || $sudo mknod -m 666 "$root/dev/$1" c "$2" "$3"
 done
 [ -e "$root/dev/fd" ] || $sudo ln -s /proc/self/fd "$root/dev/fd"
-$sudo mkdir -p -m 1777 "$root/dev/shm"
+$sudo mkdir -p "$root/dev/shm"
+$sudo chmod 1777 "$root/dev/shm" # PostgreSQL does not run as root
 $sudo cp /etc/hosts /etc/resolv.conf "$root/etc/" 2>/dev/null || true
 
 git clone --quiet "$here" "$root/souk"
