@@ -174,15 +174,18 @@ read_outbox(void *arg, const char *publisher, const struct outbox_ask *ask, stru
 }
 
 /* By the name of the store's process and the replica: the options have no more. */
-static struct process *leading[PROCESSES];
+static struct {
+    const struct process *process;
+    const struct store *store; /* the process forgets it when it closes, while others still ask */
+} leading[PROCESSES];
 
 static bool
 leads(struct store *store, const char *what)
 {
     (void)what;
     for (size_t i = 0; i < PROCESSES; i++)
-        if (leading[i] && leading[i]->store == store)
-            return leading[i]->leads;
+        if (leading[i].store == store)
+            return leading[i].process->leads;
     return false;
 }
 
@@ -191,8 +194,8 @@ twin_leads(struct store *store, const char *what)
 {
     (void)what;
     for (size_t i = 0; i < PROCESSES; i++)
-        if (leading[i] && leading[i]->store == store)
-            return leading[i]->twin_leads;
+        if (leading[i].store == store)
+            return leading[i].process->twin_leads;
     return false;
 }
 
@@ -956,10 +959,10 @@ change_leaders(bool broker, bool shared)
     struct system s;
     system_open(&s, broker);
     s.shared = shared;
-    leading[0] = &s.processes[0];
-    leading[1] = &s.processes[1];
     for (size_t i = 0; i < 2; i++) {
         struct process *p = &s.processes[i];
+        leading[i].process = p;
+        leading[i].store = p->store;
         stop_bus(p, &p->bus);
         p->leads = i == 0;
         p->twin_leads = i == 1;
@@ -980,7 +983,7 @@ change_leaders(bool broker, bool shared)
     if (!broker)
         check_order(&s);
     system_close(&s);
-    leading[0] = leading[1] = NULL;
+    memset(leading, 0, sizeof leading);
 }
 
 TEST(replicas_take_over_from_each_other_and_never_both_have_an_effect)
