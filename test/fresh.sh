@@ -65,7 +65,8 @@ until goods=$(curl -fs "http://127.0.0.1:$port/v1/products?limit=100"); do
 done
 echo "a shop after $(($(date +%s) - began)) s: $(printf %s "$goods" | grep -o '"handle"' | wc -l) demo products"
 server=$(pgrep -f 'build/souk run' | while read -r p; do
-    [ "$(readlink "/proc/$p/root")" = "$root" ] && [ "$(readlink "/proc/$p/exe" | sed 's|.*/||')" = souk ] && echo "$p"; done)
+    [ "$(readlink "/proc/$p/root")" = "$root" ] && [ "$(readlink "/proc/$p/exe" | sed 's|.*/||')" = souk ] && echo "$p"
+    true; done)
 $sudo kill -TERM $server
 wait "$runner" || true
 
