@@ -230,11 +230,6 @@ bool queue_is_at_work(const struct queue *q);
 
 /* Notes in tx that the subscriber takes e; false if it has it already, or tx failed. */
 bool inbox_take(struct tx *tx, const char *subscriber, const struct event *e);
-/* Of e what inbox_take_all needs; lives as long as tx. */
-const struct event *inbox_copy(struct tx *tx, const struct event *e);
-/* The same of many; tx fails if it has one of them already. */
-void inbox_take_all(struct tx *tx, const char *subscriber, const struct event *const *events,
-                    size_t n);
 /* Forgets what is not behind the cursor any more. */
 void inbox_clear(struct tx *tx, const char *subscriber, const char *publisher, int64_t position);
 enum status inbox_used(struct tx *tx, const char *subscriber, bool *ret);

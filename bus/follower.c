@@ -29,8 +29,6 @@ enum {
 /* A batch that is run without care, so far. */
 struct trusted {
     struct tx *tx;
-    const struct event *taken[GATHER_EVENTS_MAX];
-    size_t n;
     int64_t journal_head; /* of the copies */
     bool handled;         /* any */
 };
@@ -287,8 +285,6 @@ handle_batch(struct follower *f, struct tx *tx, const struct event *e)
         f->full = n == events_max || env.mono_us() >= until_us;
         e = f->full ? NULL : next_event(f, true);
     }
-    if (f->keeps_inbox && !f->careful)
-        inbox_take_all(tx, f->subscriber.service, t.taken, t.n);
     f->turn = (f->turn + 1) % f->n_sources;
     return OK;
 }
@@ -315,8 +311,8 @@ trust(const struct follower *f, struct trusted *t)
 static enum status
 take_event(struct follower *f, struct trusted *t, const struct event *e)
 {
-    if (f->keeps_inbox)
-        t->taken[t->n++] = inbox_copy(t->tx, e);
+    if (f->keeps_inbox && !inbox_take(t->tx, f->subscriber.service, e))
+        return tx_status(t->tx);
     struct event own = *e;
     if (keeps_copies(f)) {
         own.position = ++t->journal_head;
