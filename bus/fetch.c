@@ -2,9 +2,9 @@
  * A fiber that asks one publisher's outbox and has the next page ready for its reader.
  *
  * Where a broker brings the events it compares instead: positions only, of what is some seconds
- * old, against the inbox.  A page then has what is missing (and perhaps more; the inbox knows), and
- * lets the cursor move and the inbox shrink.  Of a subscriber that has nothing yet it asks for
- * everything.
+ * old, against the inbox.  A page then has what is missing (and perhaps more that came meanwhile;
+ * the inbox knows), and lets the cursor move and the inbox shrink.  Of a subscriber that has
+ * nothing yet it asks for everything.
  */
 #include "bus/bus_private.h"
 
@@ -33,8 +33,7 @@ static void rest(struct fetch *x, int64_t us);
 static enum status ask_for(struct fetch *x, const struct outbox_ask *ask, struct arena *a,
                            struct outbox_page *ret);
 static void leave_for_later(const struct fetch *x, struct outbox_page *page, int64_t brought);
-static size_t count_missing(const struct outbox_page *listed, const int64_t *taken, size_t n_taken,
-                            int64_t *ret_first);
+static size_t leave_out(struct outbox_page *page, const int64_t *taken, size_t n_taken);
 static void hand_over(struct fetch *x, const struct errand *errand, struct page *page);
 
 void
@@ -205,18 +204,16 @@ compare(struct fetch *x, const struct errand *errand, struct arena *a, struct pa
     bool patient = !errand->hurries && queue_is_at_work(x->queue);
     if (patient)
         leave_for_later(x, &got, brought);
-    int64_t missing = 0;
-    size_t listed = got.n, n_missing = count_missing(&got, taken, n_taken, &missing);
-    if (n_missing == 0) {
-        got.n = 0;
-    } else if (!x->far) {
-        ask.after = missing - 1;
+    size_t listed = got.n, n_missing = leave_out(&got, taken, n_taken);
+    if (n_missing > 0 && !x->far) {
+        ask.after = got.events[0].position - 1;
         ask.positions_only = false;
         st = ask_for(x, &ask, a, &got);
         if (st)
             return st;
         if (patient)
             leave_for_later(x, &got, brought);
+        leave_out(&got, taken, n_taken);
     }
     x->far = n_missing > 0 && n_missing == listed;
     bool more = x->far || listed == COMPARE_EVENTS_MAX ||
@@ -272,21 +269,19 @@ leave_for_later(const struct fetch *x, struct outbox_page *page, int64_t brought
     page->upto = upto > brought ? upto : brought;
 }
 
-/* How many of what is listed were not taken, and the position of the first. */
+/* What was taken is no more in the page; gives how many stay. */
 static size_t
-count_missing(const struct outbox_page *listed, const int64_t *taken, size_t n_taken,
-              int64_t *ret_first)
+leave_out(struct outbox_page *page, const int64_t *taken, size_t n_taken)
 {
     size_t n = 0, at = 0;
-    for (size_t i = 0; i < listed->n; i++) {
-        int64_t position = listed->events[i].position;
+    for (size_t i = 0; i < page->n; i++) {
+        int64_t position = page->events[i].position;
         while (at < n_taken && taken[at] < position)
             at++;
-        if (at < n_taken && taken[at] == position)
-            continue;
-        if (n++ == 0)
-            *ret_first = position;
+        if (at == n_taken || taken[at] != position)
+            page->events[n++] = page->events[i];
     }
+    page->n = n;
     return n;
 }
 

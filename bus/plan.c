@@ -42,8 +42,10 @@ follower_plan(struct follower *f)
         s->tail = o->broker ? NULL : tail_of_publisher(bus, s->publisher);
         if (!s->tail)
             ask_from_afar(s, bus->arena, who->topics, &f->worker);
-        if (o->broker)
-            s->fetch->compares = who, s->fetch->queue = f->sources[0]->queue;
+        if (o->broker) {
+            s->fetch->compares = who;
+            s->fetch->queue = f->sources[0]->queue;
+        }
         add_source(f, s);
     }
 }
