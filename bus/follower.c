@@ -26,7 +26,7 @@ enum {
     BACKOFF_MOST_US = 1000000,
 };
 
-/* A batch that is run without care, so far. */
+/* A batch, and what is known of it so far where it is run without care. */
 struct trusted {
     struct tx *tx;
     int64_t journal_head; /* of the copies */
@@ -43,7 +43,7 @@ static enum status handle_batch(struct follower *f, struct tx *tx, const struct 
 static void note_brought(struct follower *f, const struct event *e);
 static enum status trust(const struct follower *f, struct trusted *t);
 static enum status take_event(struct follower *f, struct trusted *t, const struct event *e);
-static enum status take_with_care(struct follower *f, struct tx *tx, const struct event *e);
+static enum status handle_trusted(struct follower *f, struct trusted *t, const struct event *e);
 static void write_cursors(struct follower *f, int64_t least);
 static bool keeps_copies(const struct follower *f);
 static void back_off(struct follower *f);
@@ -192,22 +192,18 @@ take_batch(struct follower *f)
         return pass_over(f);
     struct tx *tx = tx_begin_in(f->subscriber.store, f->subscriber.service, follower_scope(f));
     int64_t parked = f->parked;
-    if (handle_batch(f, tx, e) != OK) {
+    f->loaded = handle_batch(f, tx, e) == OK;
+    if (f->loaded) {
+        cursors_write(f, tx, IDLE_WRITES_EVENTS);
+        follower_commit(f, tx);
+    } else {
         f->parked = parked;
-        f->careful = true;
-        f->loaded = false;
         tx_end(tx);
-        return false;
     }
-    cursors_write(f, tx, IDLE_WRITES_EVENTS);
-    if (!follower_commit(f, tx)) {
-        f->careful = true;
-        return false;
-    }
-    for (size_t i = 0; i < f->n_sources; i++)
+    f->careful = !f->loaded;
+    for (size_t i = 0; f->loaded && i < f->n_sources; i++)
         source_done(f->sources[i]);
-    f->careful = false;
-    return true;
+    return f->loaded;
 }
 
 /* Nothing is in hand that is not done: what was passed over concerns nobody here.  Its cursor is
@@ -279,7 +275,7 @@ handle_batch(struct follower *f, struct tx *tx, const struct event *e)
     for (int n = 1; e; n++) {
         if (f->keeps_inbox)
             note_brought(f, e);
-        enum status st = f->careful ? take_with_care(f, tx, e) : take_event(f, &t, e);
+        enum status st = take_event(f, &t, e);
         if (st)
             return st;
         f->full = n == events_max || env.mono_us() >= until_us;
@@ -307,44 +303,42 @@ trust(const struct follower *f, struct trusted *t)
     return keeps_copies(f) ? journal_head(t->tx, &t->journal_head) : OK;
 }
 
-/* OK as far as is known: what fails later fails the commit. */
+/* OK if the event's turn is over, well or parked, as far as is known: what a trusted one fails by
+ * later fails the commit. */
 static enum status
 take_event(struct follower *f, struct trusted *t, const struct event *e)
 {
-    if (f->keeps_inbox && !inbox_take(t->tx, f->subscriber.service, e))
-        return tx_status(t->tx);
-    struct event own = *e;
-    if (keeps_copies(f)) {
-        own.position = ++t->journal_head;
-        journal_copy_to(t->tx, e, own.position);
-    }
-    if (f->parked > 0 && parked_blocks(f, t->tx, e)) {
-        parked_wait(f, t->tx, e);
-        return tx_status(t->tx);
-    }
-    own.follows = t->handled;
-    t->handled = true;
-    return f->subscriber.handle(f->subscriber.arg, t->tx, &own);
-}
-
-/* OK if the event's turn is over, well or parked; else the store is in trouble. */
-static enum status
-take_with_care(struct follower *f, struct tx *tx, const struct event *e)
-{
+    struct tx *tx = t->tx;
     if (tx_status(tx))
         return tx_status(tx);
     if (f->keeps_inbox && !inbox_take(tx, f->subscriber.service, e))
         return tx_status(tx);
     if (f->parked > 0 && parked_blocks(f, tx, e)) {
-        if (keeps_copies(f))
-            journal_copy(tx, e);
+        int64_t at = keeps_copies(f) ? journal_copy(tx, e) : 0;
+        if (at > t->journal_head)
+            t->journal_head = at;
         parked_wait(f, tx, e);
         return tx_status(tx);
     }
+    if (!f->careful)
+        return handle_trusted(f, t, e);
     const char *why;
     if (follower_handle(f, tx, e, &why) != OK && tx_status(tx) == OK)
         parked_add(f, tx, e, why);
     return tx_status(tx);
+}
+
+static enum status
+handle_trusted(struct follower *f, struct trusted *t, const struct event *e)
+{
+    struct event own = *e;
+    if (keeps_copies(f)) {
+        own.position = ++t->journal_head;
+        journal_copy_to(t->tx, e, own.position);
+    }
+    own.follows = t->handled;
+    t->handled = true;
+    return f->subscriber.handle(f->subscriber.arg, t->tx, &own);
 }
 
 static void

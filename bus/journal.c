@@ -11,6 +11,9 @@ enum {
     SCAN_ROWS_MAX = 4096, /* that a filtered read looks at before others get their turn */
 };
 
+/* Of EVENT_COLUMNS, as row_values gives them. */
+#define ROW_VALUES "?1, ?2, ?3, ?4, ?5, ?11, ?6, ?7, ?8, ?9, ?10"
+
 static struct statement append = {
     .service = "bus",
     .name = "append",
@@ -31,14 +34,14 @@ static struct statement append_to_outbox = {
     .service = "bus",
     .name = "append_to_outbox",
     .sql = "INSERT INTO bus_outbox (" EVENT_COLUMNS ") "
-           "VALUES (?1, ?2, ?3, ?4, ?5, ?11, ?6, ?7, ?8, ?9, ?10)",
+           "VALUES (" ROW_VALUES ")",
     .writes = true,
 };
 static struct statement take = {
     .service = "bus",
     .name = "take",
     .sql = "INSERT INTO bus_event (" EVENT_COLUMNS ") "
-           "VALUES (?1, ?2, ?3, ?4, ?5, ?11, ?6, ?7, ?8, ?9, ?10) "
+           "VALUES (" ROW_VALUES ") "
            "ON CONFLICT (subject, publisher, sequence) DO NOTHING",
     .writes = true,
 };
@@ -46,7 +49,7 @@ static struct statement copy = {
     .service = "bus",
     .name = "copy",
     .sql = "INSERT INTO bus_event (" EVENT_COLUMNS ", position) "
-           "VALUES (?1, ?2, ?3, ?4, ?5, ?11, ?6, ?7, ?8, ?9, ?10, "
+           "VALUES (" ROW_VALUES ", "
            "(SELECT coalesce(max(position), 0) + 1 FROM bus_event)) "
            "ON CONFLICT (subject, publisher, sequence) DO UPDATE SET sequence = excluded.sequence "
            "RETURNING position",
@@ -56,7 +59,7 @@ static struct statement copy_to = {
     .service = "bus",
     .name = "copy_to",
     .sql = "INSERT INTO bus_event (" EVENT_COLUMNS ", position) "
-           "VALUES (?1, ?2, ?3, ?4, ?5, ?11, ?6, ?7, ?8, ?9, ?10, ?12)",
+           "VALUES (" ROW_VALUES ", ?12)",
     .writes = true,
 };
 static struct statement find_head = {
