@@ -47,9 +47,8 @@ close_postgres(struct store *store)
     pg_leads_close(pg);
     pg_close_readers(pg);
     pg_break(&pg->writer);
-    for (size_t i = 0; i < pg->n_tables; i++)
-        free(pg->tables[i]);
-    free(pg->tables);
+    pg_free_rows(pg);
+    pg_forget_tables(pg);
     store_forget(store);
 }
 
@@ -97,6 +96,8 @@ static bool
 send_word(struct tx *tx, enum pg_word word)
 {
     struct pg_conn *c = tx->conn;
+    if (c->n_held)
+        pg_send_held(tx);
     if (c->link)
         pg_send_word(c, word);
     return c->link != NULL;

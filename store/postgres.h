@@ -9,8 +9,11 @@ enum {
      */
     PG_TRANSACTIONS_MAX = 60,
     PG_READERS_DEFAULT = 8,
-    PG_PARAMS_MAX = 64,
-    PG_QUEUE_MAX = 256, /* statements sent whose outcome is not known */
+    PG_PARAMS_MAX = 256,
+    PG_ROWS_LOG2_MAX = 4,
+    PG_ROWS_MAX = 1 << PG_ROWS_LOG2_MAX, /* sent as one statement */
+    PG_HELD_MAX = 8,                     /* statements of which rows are held */
+    PG_QUEUE_MAX = 256,                  /* statements sent whose outcome is not known */
     PG_SCHEMA_CHARS_MAX = 40,
     PG_WORDS_MAX = 256, /* characters of a failure's words */
 
@@ -39,8 +42,15 @@ struct pg_prepared {
     char name[24];
     bool sent; /* PREPARE was sent, or is known to have worked */
     int n_params;
-    Oid types[PG_PARAMS_MAX];
+    Oid *types;
     struct mapping mapping;
+};
+
+/* Rows of one statement that are held back, to be sent together. */
+struct pg_held {
+    struct statement *statement;
+    struct value *in; /* n_params of each row */
+    size_t n_rows;
 };
 
 /* What was sent, in order: each is answered. */
@@ -73,8 +83,11 @@ struct pg_conn {
     int64_t patience_us; /* a server silent for so long is taken for gone */
     struct pg_op *ops;
     int first_op, n_ops, ops_room;
-    int unsynced;         /* ops since the last sync */
-    int unknown;          /* statements of the transaction whose outcome nobody has looked at */
+    int unsynced; /* ops since the last sync */
+    int unknown;  /* statements of the transaction whose outcome nobody has looked at */
+    struct pg_held held[PG_HELD_MAX];
+    int n_held;
+    int held_at;          /* the savepoints wanted when they were held */
     int depth;            /* savepoints there are, as far as answers were taken */
     bool committed;       /* what the last COMMIT gave */
     int64_t idle_us;      /* since when */
@@ -88,15 +101,22 @@ struct pg_waiter {
     struct pg_waiter *next;
 };
 
+struct pg_table {
+    char *name;
+    bool refers; /* to a row of another: it has a foreign key */
+};
+
 struct pg_lead;
 
 struct postgres {
     struct store store; /* first, so that a store is its postgres */
     char schema[PG_SCHEMA_CHARS_MAX + 1];
     char lock_sql[80];
-    char **tables; /* of the schema; sorted */
+    struct pg_table *tables; /* of the schema; sorted */
     size_t n_tables;
     struct pg_conn writer;
+    struct pg_rows **rows; /* by statement->number; the writer's */
+    int rows_room;
 
     /* After a failure to connect there are no tries until so late, and then one at a time. */
     struct spin away_lock;
@@ -158,16 +178,32 @@ bool pg_finish(struct cursor *c);
 void pg_settle(struct tx *tx);
 void pg_read_cell(PGresult *rows, int row, int i, struct cell *ret);
 
+/* Sends s; false: tx failed. */
+bool pg_send(struct tx *tx, struct statement *s, const struct value *in, size_t n);
+
+/* ---- postgres_rows.c: rows that are sent together ---- */
+
+/* Holds s back, until something else is sent or asked, if it is an INSERT of a row.  False: it is
+ * not. */
+bool pg_hold(struct tx *tx, struct statement *s, const struct value *in, size_t n);
+void pg_send_held(struct tx *tx);
+void pg_free_rows(struct postgres *pg);
+
 /* ---- postgres_dialect.c: what is spelt otherwise ---- */
 
 /* A statement's text with $1 for ?1; the caller frees it. */
 char *pg_statement(struct postgres *pg, const struct statement *s, const struct value *in, size_t n,
                    int *ret_n_params);
+/* If s inserts one row of values, into a table that refers to no other, so that several mean the
+ * same: its text for so many, in arena.  Otherwise NULL.  *ret_n_params: of one row. */
+char *pg_rows_text(struct postgres *pg, const struct statement *s, size_t rows, struct arena *a,
+                   size_t *ret_n_params);
 /* A migration's text with PostgreSQL's types; NULL if it makes what is not its service's. */
 char *pg_migration(struct postgres *pg, const struct migration *m, struct arena *a,
                    const char **why);
 /* Learns which tables there are, so that statements which name another service's are told. */
 bool pg_learn_tables(struct postgres *pg, struct arena *a, const char **why);
+void pg_forget_tables(struct postgres *pg);
 
 /* ---- postgres_readers.c ---- */
 

@@ -53,8 +53,10 @@ pg_break(struct pg_conn *c)
     PQfinish(c->link);
     c->link = NULL;
     for (int i = 0; i < c->room; i++) {
-        if (c->prepared[i])
-            mapping_free(&c->prepared[i]->mapping);
+        if (!c->prepared[i])
+            continue;
+        mapping_free(&c->prepared[i]->mapping);
+        free(c->prepared[i]->types);
         free(c->prepared[i]);
     }
     free(c->prepared);
@@ -98,7 +100,7 @@ pg_forget(struct pg_conn *c)
 {
     for (int i = c->first_op; i < c->n_ops; i++)
         c->ops[i].forgotten = true;
-    c->unknown = 0;
+    c->unknown = c->n_held = 0;
 }
 
 void

@@ -26,11 +26,15 @@ static size_t comment_length(const char *s);
 static bool is(const struct piece *p, const char *word);
 static bool is_any(const struct piece *p, const char *const *words);
 static void name_of(const struct piece *p, char ret[NAME_CHARS_MAX]);
+static bool find_row(const char *sql, char ret_table[NAME_CHARS_MAX], const char **ret_row,
+                     const char **ret_rest, size_t *ret_n_params);
 static bool is_table_of_others(struct postgres *pg, const char *service, const char *name);
+static const struct pg_table *find_table(struct postgres *pg, const char *name);
 static void check_words(struct postgres *pg, const struct statement *s);
 static bool makes_for_others(struct postgres *pg, const struct migration *m,
                              char ret[NAME_CHARS_MAX]);
-static int compare_names(const void *a, const void *b);
+static int compare_name(const void *name, const void *table);
+static int compare_tables(const void *a, const void *b);
 
 char *
 pg_statement(struct postgres *pg, const struct statement *s, const struct value *in, size_t n,
@@ -66,6 +70,33 @@ pg_statement(struct postgres *pg, const struct statement *s, const struct value 
 }
 
 char *
+pg_rows_text(struct postgres *pg, const struct statement *s, size_t rows, struct arena *a,
+             size_t *ret_n_params)
+{
+    const char *row, *rest;
+    char name[NAME_CHARS_MAX];
+    if (!find_row(s->sql, name, &row, &rest, ret_n_params))
+        return NULL;
+    const struct pg_table *table = find_table(pg, name);
+    if (!table || table->refers)
+        return NULL;
+    struct text t = text_in(a);
+    struct piece p;
+    text_add_n(&t, s->sql, (size_t)(row - s->sql));
+    for (size_t i = 0; i < rows; i++) {
+        text_add(&t, i > 0 ? ", " : "");
+        for (const char *at = row; at < rest && next_piece(&at, &p);) {
+            if (p.kind == PIECE_PARAM)
+                text_printf(&t, "?%zu", strtoul(p.at + 1, NULL, 10) + i * *ret_n_params);
+            else
+                text_add_n(&t, p.at, p.n);
+        }
+    }
+    text_add(&t, rest);
+    return t.bytes;
+}
+
+char *
 pg_migration(struct postgres *pg, const struct migration *m, struct arena *a, const char **why)
 {
     char name[NAME_CHARS_MAX];
@@ -95,23 +126,36 @@ bool
 pg_learn_tables(struct postgres *pg, struct arena *a, const char **why)
 {
     PGresult *rows = pg_run_plain(&pg->writer,
-                                  "SELECT relname FROM pg_class"
+                                  "SELECT relname, EXISTS (SELECT 1 FROM pg_constraint"
+                                  " WHERE conrelid = c.oid AND contype = 'f') FROM pg_class AS c"
                                   " WHERE relnamespace = to_regnamespace(current_schema())",
                                   a, why);
     if (!rows)
         return false;
-    for (size_t i = 0; i < pg->n_tables; i++)
-        free(pg->tables[i]);
+    pg_forget_tables(pg);
     pg->n_tables = (size_t)PQntuples(rows);
-    pg->tables = realloc(pg->tables, (pg->n_tables + 1) * sizeof(char *));
+    pg->tables = calloc(pg->n_tables + 1, sizeof *pg->tables);
     if (!pg->tables)
         abort();
-    for (size_t i = 0; i < pg->n_tables; i++)
-        if (!(pg->tables[i] = strdup(PQgetvalue(rows, (int)i, 0))))
+    for (size_t i = 0; i < pg->n_tables; i++) {
+        char *name = strdup(PQgetvalue(rows, (int)i, 0));
+        if (!name)
             abort();
-    qsort(pg->tables, pg->n_tables, sizeof(char *), compare_names);
+        pg->tables[i] = (struct pg_table){name, PQgetvalue(rows, (int)i, 1)[0] == 't'};
+    }
+    qsort(pg->tables, pg->n_tables, sizeof *pg->tables, compare_tables);
     PQclear(rows);
     return true;
+}
+
+void
+pg_forget_tables(struct postgres *pg)
+{
+    for (size_t i = 0; i < pg->n_tables; i++)
+        free(pg->tables[i].name);
+    free(pg->tables);
+    pg->tables = NULL;
+    pg->n_tables = 0;
 }
 
 /* ---- pieces ---- */
@@ -187,6 +231,40 @@ name_of(const struct piece *p, char ret[NAME_CHARS_MAX])
     ret[n] = '\0';
 }
 
+/* Of INSERT INTO table … VALUES (…) …: the table, where the parenthesis is, and what stands behind
+ * it.  False if it is something else, if a row could see another, or if something is given back. */
+static bool
+find_row(const char *sql, char ret_table[NAME_CHARS_MAX], const char **ret_row,
+         const char **ret_rest, size_t *ret_n_params)
+{
+    static const char *const others[] = {"SELECT", "UPDATE", "RETURNING", NULL};
+    struct piece p;
+    int depth = 0;
+    bool into = false, values = false;
+    *ret_row = *ret_rest = NULL;
+    *ret_n_params = 0;
+    for (const char *at = sql; next_piece(&at, &p);) {
+        size_t number = p.kind == PIECE_PARAM ? strtoul(p.at + 1, NULL, 10) : 0;
+        bool within = *ret_row && !*ret_rest;
+        if ((p.at == sql && !is(&p, "INSERT")) || is_any(&p, others) || (number > 0 && !within))
+            return false;
+        if (number > *ret_n_params)
+            *ret_n_params = number;
+        if (into && (p.kind == PIECE_WORD || p.kind == PIECE_NAME)) {
+            name_of(&p, ret_table);
+            into = false;
+        }
+        into |= is(&p, "INTO");
+        values |= is(&p, "VALUES");
+        depth += p.at[0] == '(' ? 1 : p.at[0] == ')' ? -1 : 0;
+        if (values && !*ret_row && p.at[0] == '(')
+            *ret_row = p.at;
+        else if (within && depth == 0)
+            *ret_rest = at;
+    }
+    return *ret_rest && *ret_n_params > 0;
+}
+
 /* ---- whose ---- */
 
 /* What is in another schema PostgreSQL does not find; the bus's tables stand beside. */
@@ -212,8 +290,14 @@ check_words(struct postgres *pg, const struct statement *s)
 static bool
 is_table_of_others(struct postgres *pg, const char *service, const char *name)
 {
-    return !owns_table(service, name) && pg->n_tables &&
-           bsearch(&name, pg->tables, pg->n_tables, sizeof(char *), compare_names);
+    return !owns_table(service, name) && find_table(pg, name);
+}
+
+static const struct pg_table *
+find_table(struct postgres *pg, const char *name)
+{
+    return pg->n_tables ? bsearch(name, pg->tables, pg->n_tables, sizeof *pg->tables, compare_name)
+                        : NULL;
 }
 
 static bool
@@ -237,7 +321,13 @@ makes_for_others(struct postgres *pg, const struct migration *m, char ret[NAME_C
 }
 
 static int
-compare_names(const void *a, const void *b)
+compare_name(const void *name, const void *table)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    return strcmp(name, ((const struct pg_table *)table)->name);
+}
+
+static int
+compare_tables(const void *a, const void *b)
+{
+    return compare_name(((const struct pg_table *)a)->name, b);
 }

@@ -18,7 +18,6 @@ enum {
     TYPE_NUMERIC = 1700,
 };
 
-static bool send(struct tx *tx, struct statement *s, const struct value *in, size_t n);
 static struct pg_prepared *prepared_for(struct pg_conn *c, struct statement *s,
                                         const struct value *in, size_t n);
 static struct pg_prepared *find_prepared(struct pg_conn *c, struct statement *s);
@@ -34,7 +33,7 @@ void
 pg_exec(struct tx *tx, struct statement *s, const struct value *in, size_t n)
 {
     struct pg_conn *c = tx->conn;
-    if (!send(tx, s, in, n))
+    if (pg_hold(tx, s, in, n) || !pg_send(tx, s, in, n))
         return;
     if (!tx->in_writer || ++c->unknown >= PG_QUEUE_MAX)
         PQclear(take(tx));
@@ -43,7 +42,7 @@ pg_exec(struct tx *tx, struct statement *s, const struct value *in, size_t n)
 int64_t
 pg_count(struct tx *tx, struct statement *s, const struct value *in, size_t n)
 {
-    PGresult *answer = send(tx, s, in, n) ? take(tx) : NULL;
+    PGresult *answer = pg_send(tx, s, in, n) ? take(tx) : NULL;
     int64_t count = answer ? atoll(PQcmdTuples(answer)) : 0;
     PQclear(answer);
     return count;
@@ -52,7 +51,7 @@ pg_count(struct tx *tx, struct statement *s, const struct value *in, size_t n)
 bool
 pg_query(struct tx *tx, struct statement *s, const struct value *in, size_t n, struct cursor *ret)
 {
-    PGresult *answer = send(tx, s, in, n) ? take(tx) : NULL;
+    PGresult *answer = pg_send(tx, s, in, n) ? take(tx) : NULL;
     if (!answer)
         return false;
     ret->handle = answer;
@@ -92,8 +91,35 @@ void
 pg_settle(struct tx *tx)
 {
     struct pg_conn *c = tx->conn;
+    if (c && c->n_held)
+        pg_send_held(tx);
     if (c && c->unknown)
         PQclear(take(tx));
+}
+
+bool
+pg_send(struct tx *tx, struct statement *s, const struct value *in, size_t n)
+{
+    struct pg_conn *c = tx->conn;
+    if (c->n_held)
+        pg_send_held(tx);
+    if (tx->st)
+        return false;
+    if (!tx->in_writer && !tx->began) {
+        pg_send_word(c, PG_BEGIN_READ);
+        tx->began = true;
+    }
+    struct pg_prepared *p = prepared_for(c, s, in, n);
+    if (p && run(c, p, in)) {
+        pg_note(c, (struct pg_op){
+                       .kind = PG_OP_RUN, .statement = s, .prepared = p, .wanted = tx->wanted});
+        return true;
+    }
+    pg_break(c);
+    tx_failed(tx, s, UNAVAILABLE, "the connection to the server is lost");
+    if (tx->in_writer)
+        tx_lose(tx);
+    return false;
 }
 
 /* Each is read once: bytes are decoded where they stand. */
@@ -133,28 +159,6 @@ pg_read_cell(PGresult *rows, int row, int i, struct cell *ret)
     }
 }
 
-/* False: tx failed. */
-static bool
-send(struct tx *tx, struct statement *s, const struct value *in, size_t n)
-{
-    struct pg_conn *c = tx->conn;
-    if (!tx->in_writer && !tx->began) {
-        pg_send_word(c, PG_BEGIN_READ);
-        tx->began = true;
-    }
-    struct pg_prepared *p = prepared_for(c, s, in, n);
-    if (p && run(c, p, in)) {
-        pg_note(c, (struct pg_op){
-                       .kind = PG_OP_RUN, .statement = s, .prepared = p, .wanted = tx->wanted});
-        return true;
-    }
-    pg_break(c);
-    tx_failed(tx, s, UNAVAILABLE, "the connection to the server is lost");
-    if (tx->in_writer)
-        tx_lose(tx);
-    return false;
-}
-
 /* Its preparation is sent before it, with no wait between them.  NULL: the connection is lost. */
 static struct pg_prepared *
 prepared_for(struct pg_conn *c, struct statement *s, const struct value *in, size_t n)
@@ -166,6 +170,10 @@ prepared_for(struct pg_conn *c, struct statement *s, const struct value *in, siz
     if (fits)
         return p;
     char *sql = pg_statement(c->pg, s, in, n, &p->n_params);
+    free(p->types);
+    p->types = calloc((size_t)p->n_params + 1, sizeof *p->types);
+    if (!p->types)
+        abort();
     set_types(p, in);
     bool good = pg_prepare(c, p, sql, s);
     free(sql);
