@@ -44,8 +44,10 @@ enum {
     PAGE_EVENTS_MAX = 128,
     RING_PAGES_MAX = 64,
     RING_BYTES_MAX = 16 << 20,
-    BATCH_EVENTS_MAX = 64, /* handled in one transaction */
-    TAILS_MAX = 32,        /* stores that are somebody's home */
+    BATCH_EVENTS_MAX = 64,   /* handled in one transaction */
+    GATHER_EVENTS_MAX = 256, /* by one whose writer nobody waits for */
+    HAND_EVENTS_MAX = 16,    /* asked about in one statement */
+    TAILS_MAX = 32,          /* stores that are somebody's home */
     SOURCES_MAX = PUBLISHERS_MAX + 1,
     HEARD_MAX = 1024, /* broadcasts that are known again */
 };
@@ -228,8 +230,15 @@ void queue_ack(struct queue *q, uint64_t tag);
 /* Has it given something lately? */
 bool queue_is_at_work(const struct queue *q);
 
-/* Notes in tx that the subscriber takes e; false if it has it already, or tx failed. */
-bool inbox_take(struct tx *tx, const char *subscriber, const struct event *e);
+/* Events that are taken together, and which of them: not what the subscriber had already. */
+struct hand {
+    size_t n;
+    const struct event *events[HAND_EVENTS_MAX];
+    bool takes[HAND_EVENTS_MAX];
+};
+
+/* Notes in tx that the subscriber takes them, and says which. */
+enum status inbox_take(struct tx *tx, const char *subscriber, struct hand *hand);
 /* Forgets what is not behind the cursor any more. */
 void inbox_clear(struct tx *tx, const char *subscriber, const char *publisher, int64_t position);
 enum status inbox_used(struct tx *tx, const char *subscriber, bool *ret);

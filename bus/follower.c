@@ -15,8 +15,7 @@ enum {
     IDLE_WRITES_EVENTS = 1000,  /* passed over before the cursor is written for them alone */
     BATCH_US_MAX = 500,         /* then others get the writer */
     BATCH_SPREAD_US_MAX = 5000, /* a store may be a round trip away */
-    GATHER_EVENTS_MAX = 250,    /* of one whose writer nobody waits for */
-    GATHER_US_MAX = 10000,
+    GATHER_US_MAX = 20000,
     GATHER_PAUSE_US =
         10000, /* between its transactions, so that it syncs less often than sales do */
     GATHER_PAUSE_SPREAD_US = 50000, /* where each costs the server, whom all share, a COMMIT */
@@ -40,6 +39,8 @@ static bool pass_over(struct follower *f);
 static const struct event *next_event(struct follower *f, bool memory_only);
 static bool is_held_back(struct follower *f, struct source *s);
 static enum status handle_batch(struct follower *f, struct tx *tx, const struct event *e);
+static enum status fill_hand(struct follower *f, struct tx *tx, const struct event *e,
+                             struct hand *ret);
 static void note_brought(struct follower *f, const struct event *e);
 static enum status trust(const struct follower *f, struct trusted *t);
 static enum status take_event(struct follower *f, struct trusted *t, const struct event *e);
@@ -272,17 +273,34 @@ handle_batch(struct follower *f, struct tx *tx, const struct event *e)
         return UNAVAILABLE;
     if (!f->careful && trust(f, &t) != OK)
         return UNAVAILABLE;
-    for (int n = 1; e; n++) {
-        if (f->keeps_inbox)
-            note_brought(f, e);
-        enum status st = take_event(f, &t, e);
+    for (int n = 0; e;) {
+        struct hand hand;
+        enum status st = fill_hand(f, tx, e, &hand);
+        for (size_t i = 0; i < hand.n && st == OK; i++)
+            st = hand.takes[i] ? take_event(f, &t, hand.events[i]) : tx_status(tx);
         if (st)
             return st;
-        f->full = n == events_max || env.mono_us() >= until_us;
+        n += (int)hand.n;
+        f->full = n >= events_max || env.mono_us() >= until_us;
         e = f->full ? NULL : next_event(f, true);
     }
     f->turn = (f->turn + 1) % f->n_sources;
     return OK;
+}
+
+/* e, and what the same queue has given behind it, if the inbox is to be asked about them. */
+static enum status
+fill_hand(struct follower *f, struct tx *tx, const struct event *e, struct hand *ret)
+{
+    struct source *s = f->sources[f->turn];
+    ret->n = 0;
+    do {
+        ret->takes[ret->n] = true;
+        ret->events[ret->n++] = e;
+        if (f->keeps_inbox)
+            note_brought(f, e);
+    } while (f->keeps_inbox && s->queue && ret->n < HAND_EVENTS_MAX && (e = source_next(s, true)));
+    return f->keeps_inbox ? inbox_take(tx, f->subscriber.service, ret) : OK;
 }
 
 static void
@@ -310,8 +328,6 @@ take_event(struct follower *f, struct trusted *t, const struct event *e)
 {
     struct tx *tx = t->tx;
     if (tx_status(tx))
-        return tx_status(tx);
-    if (f->keeps_inbox && !inbox_take(tx, f->subscriber.service, e))
         return tx_status(tx);
     if (f->parked > 0 && parked_blocks(f, tx, e)) {
         int64_t at = keeps_copies(f) ? journal_copy(tx, e) : 0;

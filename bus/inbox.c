@@ -2,17 +2,36 @@
  * The inbox: which events a subscriber has taken from a broker, behind the cursor up to which it
  * has compared with their publisher's outbox.  A row is written in the transaction of the effect.
  */
+#include <string.h>
+
 #include "bus/bus_private.h"
 
-static struct statement take = {
-    .service = "bus",
-    .name = "take_into_inbox",
-    .sql = "INSERT INTO bus_inbox (subscriber, publisher, position, event_id) "
-           "SELECT CAST(?1 AS TEXT), CAST(?2 AS TEXT), CAST(?3 AS BIGINT), CAST(?4 AS TEXT) "
-           "WHERE NOT EXISTS (SELECT 1 FROM bus_cursor "
-           "WHERE subscriber = ?5 AND position >= CAST(?3 AS BIGINT)) "
-           "ON CONFLICT DO NOTHING",
-    .writes = true,
+/* Who is told of a row takes its event.  What is not behind the cursor was taken long ago. */
+#define TAKE(name_, rows)                                                                          \
+    {                                                                                              \
+        .service = "bus", .name = name_,                                                           \
+        .sql = "WITH given (publisher, position, event_id) AS (VALUES " rows ") "                  \
+               "INSERT INTO bus_inbox (subscriber, publisher, position, event_id) "                \
+               "SELECT ?1, publisher, position, event_id FROM given WHERE NOT EXISTS "             \
+               "(SELECT 1 FROM bus_cursor WHERE subscriber = ?1 || '<' || given.publisher "        \
+               "AND bus_cursor.position >= given.position) "                                       \
+               "ON CONFLICT DO NOTHING RETURNING publisher, position",                             \
+        .writes = true,                                                                            \
+    }
+#define ROW    "(?2, ?3, ?4)"
+#define ROWS_4 ROW ", (?5, ?6, ?7), (?8, ?9, ?10), (?11, ?12, ?13)"
+#define ROWS_16                                                                                    \
+    ROWS_4 ", (?14, ?15, ?16), (?17, ?18, ?19), (?20, ?21, ?22), (?23, ?24, ?25), "                \
+           "(?26, ?27, ?28), (?29, ?30, ?31), (?32, ?33, ?34), (?35, ?36, ?37), "                  \
+           "(?38, ?39, ?40), (?41, ?42, ?43), (?44, ?45, ?46), (?47, ?48, ?49)"
+
+static struct take {
+    size_t rows;
+    struct statement statement;
+} takes[] = {
+    {1, TAKE("take_into_inbox", ROW)},
+    {4, TAKE("take_4_into_inbox", ROWS_4)},
+    {HAND_EVENTS_MAX, TAKE("take_16_into_inbox", ROWS_16)},
 };
 static struct statement clear = {
     .service = "bus",
@@ -32,13 +51,30 @@ static struct statement list_positions = {
            "AND position > ?3 AND position <= ?4 ORDER BY position",
 };
 
-bool
-inbox_take(struct tx *tx, const char *subscriber, const struct event *e)
+static void note_taken(struct hand *hand, const EventRow *row);
+
+enum status
+inbox_take(struct tx *tx, const char *subscriber, struct hand *hand)
 {
-    struct value in[] = {value_text(subscriber), value_text(e->publisher), value_int(e->position),
-                         value_text(e->id),
-                         value_text(cursor_key(tx_scope_of(tx)->arena, subscriber, e->publisher))};
-    return sql_count(tx, &take, in, 5) == 1;
+    struct take *take = takes;
+    while (take->rows < hand->n)
+        take++;
+    struct value in[1 + 3 * HAND_EVENTS_MAX] = {value_text(subscriber)};
+    for (size_t i = 0; i < take->rows; i++) { /* the last stands in for those that are not there */
+        const struct event *e = hand->events[i < hand->n ? i : hand->n - 1];
+        in[1 + 3 * i] = value_text(e->publisher);
+        in[2 + 3 * i] = value_int(e->position);
+        in[3 + 3 * i] = value_text(e->id);
+    }
+    EventRow **taken;
+    size_t n_taken;
+    enum status st = sql_many(tx, &take->statement, in, 1 + 3 * take->rows,
+                              &souk__bus__event_row__descriptor, &taken, &n_taken);
+    for (size_t i = 0; i < hand->n; i++)
+        hand->takes[i] = false;
+    for (size_t i = 0; st == OK && i < n_taken; i++)
+        note_taken(hand, taken[i]);
+    return st;
 }
 
 void
@@ -81,4 +117,17 @@ inbox_positions(const struct subscriber *s, const char *publisher, int64_t after
     *ret = positions;
     *ret_n = n;
     return OK;
+}
+
+/* An event that is in the hand twice is taken once. */
+static void
+note_taken(struct hand *hand, const EventRow *row)
+{
+    for (size_t i = 0; i < hand->n; i++) {
+        const struct event *e = hand->events[i];
+        if (e->position == row->position && strcmp(e->publisher, row->publisher) == 0) {
+            hand->takes[i] = true;
+            return;
+        }
+    }
 }

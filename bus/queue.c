@@ -1,7 +1,7 @@
 /* A broker's queue, as pages.  What was taken stays in hand until it is acknowledged. */
 #include "bus/bus_private.h"
 
-enum { QUEUE_EVENTS_MAX = 128 }; /* in hand */
+enum { QUEUE_EVENTS_MAX = GATHER_EVENTS_MAX }; /* in hand: enough for a batch to be full */
 
 static void wake_reader(void *queue);
 
