@@ -44,20 +44,22 @@ UPDATE notifications_mail
 SET status = 'queued', due_us = :now_us, attempts = 0, reason = ''
 WHERE id = :id AND recipient <> '';
 
+-- status || '': it is found by its key, and never among all that are queued, however few those
+-- were when PostgreSQL planned it.
 -- mark_sent(id text, status text, content text, now_us int) -> count
 UPDATE notifications_mail
 SET status = :status, content = :content, sent_at_us = :now_us, attempts = attempts + 1, reason = ''
-WHERE id = :id AND status = 'queued';
+WHERE id = :id AND status || '' = 'queued';
 
 -- mark_failed(id text, content text, reason text) -> count
 UPDATE notifications_mail
 SET status = 'failed', content = :content, reason = :reason, attempts = attempts + 1
-WHERE id = :id AND status = 'queued';
+WHERE id = :id AND status || '' = 'queued';
 
 -- mark_later(id text, reason text, due_us int)
 UPDATE notifications_mail
 SET reason = :reason, due_us = :due_us, attempts = attempts + 1
-WHERE id = :id AND status = 'queued';
+WHERE id = :id AND status || '' = 'queued';
 
 -- keep_contact(id text, email text, name text, user_id text?)
 INSERT INTO notifications_contact (id, email, name, user_id)

@@ -83,20 +83,22 @@ WHERE status = 'pending' AND look_us <= :now_us
 ORDER BY look_us
 LIMIT :limit;
 
+-- status || '': it is found by its key, and never among all that are pending, however few those
+-- were when PostgreSQL planned it.
 -- begin_attempt(id text, look_us int) -> count
 UPDATE payments_attempt
 SET asked = 1, look_us = :look_us
-WHERE id = :id AND asked = 0 AND status = 'pending';
+WHERE id = :id AND asked = 0 AND status || '' = 'pending';
 
 -- settle_attempt(id text, status text, ref text?, reason text?, now_us int) -> count
 UPDATE payments_attempt
 SET status = :status, ref = :ref, reason = :reason, settled_at_us = :now_us
-WHERE id = :id AND status = 'pending';
+WHERE id = :id AND status || '' = 'pending';
 
 -- postpone_attempt(id text, look_us int) -> count
 UPDATE payments_attempt
 SET look_us = :look_us
-WHERE id = :id AND status = 'pending';
+WHERE id = :id AND status || '' = 'pending';
 
 -- A crash may have cut off whoever was asking for these.
 -- look_at_attempts_now() -> count
@@ -144,12 +146,12 @@ LIMIT :limit;
 -- settle_refund(id text, status text, now_us int) -> count
 UPDATE payments_refund
 SET status = :status, settled_at_us = :now_us
-WHERE id = :id AND status = 'pending';
+WHERE id = :id AND status || '' = 'pending';
 
 -- postpone_refund(id text, look_us int) -> count
 UPDATE payments_refund
 SET look_us = :look_us
-WHERE id = :id AND status = 'pending';
+WHERE id = :id AND status || '' = 'pending';
 
 -- close_order(order_id text, reason text, now_us int) -> count
 INSERT INTO payments_closed (order_id, reason, closed_at_us, look_us, open)
