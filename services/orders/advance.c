@@ -20,7 +20,7 @@ enum {
 
 /* A request has ended by then, so that the sweep finds only what nobody works at. */
 static const int64_t request_grace_us = 15 * SECOND_US;
-static const int64_t look_again_us = 5 * SECOND_US;
+static const int64_t look_again_us = 5 * SECOND_US, look_again_most_us = MINUTE_US;
 
 const char checkout_cancelled[] = "order_cancelled";
 
@@ -48,11 +48,12 @@ static OrderPayment *payment_of(struct request *rq, const Payment *payment);
 static const OrderPayment *payment_afterwards(const Order *order, const struct occurrence *o);
 static int64_t due_afterwards(const struct request *rq, const Order *order,
                               const OrderPayment *payment);
+static int64_t look_again_at(const struct request *rq, const Order *order);
 static enum status publish_news(struct request *rq, struct tx *tx, Order *order,
                                 enum order_news news, bool was_paid);
 static void tell_checkout(struct request *rq, struct tx *tx, const Order *order,
                           CheckoutStatus before);
-static void postpone(struct request *rq, const char *order_id);
+static void postpone(struct request *rq, const Order *order);
 
 enum status
 orders_advance(struct request *rq, struct checkout *c)
@@ -187,8 +188,8 @@ check_shown(struct request *rq, const PlaceOrderRequest *in, const PriceLinesRes
     return same ? OK : fail(rq, &ORDERS_CART_CHANGED, "the prices are not those that were shown");
 }
 
-/* An earlier try may have reserved what its cart showed then: no order is made of anything else, for
- * what is reserved is what will be sold. */
+/* An earlier try may have reserved what its cart showed then: no order is made of anything else,
+ * for what is reserved is what will be sold. */
 static bool
 reserves(const Reservation *reservation, Line *const *lines, size_t n)
 {
@@ -235,17 +236,16 @@ store_order(struct request *rq, const struct checkout *c, const Order *order,
 {
     const Address *to = order->shipping_address;
     struct tx *tx = tx_begin(rq);
-    add_order(tx, .id = order->id, .checkout_id = order->checkout_id,
-              .cart_id = c->asked->cart_id, .user_id = order->user_id,
-              .total_minor = order->total->amount, .currency = order->total->currency,
-              .email = order->customer->email, .phone_number = order->customer->phone_number,
-              .contact_name = order->customer->name, .ship_name = to ? to->name : "",
-              .ship_line1 = to ? to->line1 : "", .ship_line2 = to ? to->line2 : "",
-              .ship_city = to ? to->city : "", .ship_region = to ? to->region : "",
-              .ship_postal_code = to ? to->postal_code : "", .ship_country = to ? to->country : "",
-              .payment_id = order->payment->id, .payment_reason = order->payment->reason,
-              .created_at_us = order->created_at_us, .pay_by_us = order->pay_by_us,
-              .due_us = order->created_at_us + request_grace_us);
+    add_order(tx, .id = order->id, .checkout_id = order->checkout_id, .cart_id = c->asked->cart_id,
+              .user_id = order->user_id, .total_minor = order->total->amount,
+              .currency = order->total->currency, .email = order->customer->email,
+              .phone_number = order->customer->phone_number, .contact_name = order->customer->name,
+              .ship_name = to ? to->name : "", .ship_line1 = to ? to->line1 : "",
+              .ship_line2 = to ? to->line2 : "", .ship_city = to ? to->city : "",
+              .ship_region = to ? to->region : "", .ship_postal_code = to ? to->postal_code : "",
+              .ship_country = to ? to->country : "", .payment_id = order->payment->id,
+              .payment_reason = order->payment->reason, .created_at_us = order->created_at_us,
+              .pay_by_us = order->pay_by_us, .due_us = order->created_at_us + request_grace_us);
     for (size_t i = 0; i < order->n_lines; i++) {
         const PricedLine *line = order->lines[i];
         add_line(tx, .order_id = order->id, .line_no = (int64_t)i + 1, .sku = line->sku,
@@ -438,9 +438,17 @@ payment_afterwards(const Order *order, const struct occurrence *o)
 static int64_t
 due_afterwards(const struct request *rq, const Order *order, const OrderPayment *payment)
 {
-    int64_t soon_us = rq->now_us + look_again_us;
     bool pending = payment && text_equal(payment->status, "pending");
-    return pending || order->pay_by_us <= rq->now_us ? soon_us : order->pay_by_us;
+    bool soon = pending || order->pay_by_us <= rq->now_us;
+    return soon ? look_again_at(rq, order) : order->pay_by_us;
+}
+
+/* The longer nobody could help it, the later: while a provider is away, orders gather that wait. */
+static int64_t
+look_again_at(const struct request *rq, const Order *order)
+{
+    int64_t wait_us = look_again_us + (rq->now_us - order->created_at_us) / 2;
+    return rq->now_us + (wait_us < look_again_most_us ? wait_us : look_again_most_us);
 }
 
 static enum status
@@ -523,7 +531,7 @@ orders_sweep(struct request *rq)
             continue;
         note(rq, "order_id", c.order_id);
         fail_clear(rq);
-        postpone(rq, c.order_id);
+        postpone(rq, due[i]);
         failed++;
     }
     if (failed)
@@ -533,9 +541,9 @@ orders_sweep(struct request *rq)
 }
 
 static void
-postpone(struct request *rq, const char *order_id)
+postpone(struct request *rq, const Order *order)
 {
     struct tx *tx = tx_begin(rq);
-    look_again(tx, .id = order_id, .due_us = rq->now_us + look_again_us);
+    look_again(tx, .id = order->id, .due_us = look_again_at(rq, order));
     tx_commit(tx); /* failing, it is looked at again at once */
 }

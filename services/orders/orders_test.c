@@ -280,7 +280,8 @@ TEST(what_cannot_be_sold_leaves_nothing_behind)
     end();
 }
 
-/* A crash behind the reservation; then the cart is let go, changed, and ordered by the same request. */
+/* A crash behind the reservation; then the cart is let go, changed, and ordered by the same
+ * request. */
 TEST(a_retry_with_other_lines_sells_no_more_than_was_reserved)
 {
     begin();
@@ -382,6 +383,39 @@ TEST(an_order_whose_charge_is_unresolved_does_not_lapse)
     check_text(status_of(order->id), "AWAITING_PAYMENT");
     pass(MINUTE_US);
     check_text(status_of(order->id), "COMPLETED");
+    end();
+}
+
+static int64_t
+due_of(const char *order_id)
+{
+    static struct statement find_due = {.service = "orders",
+                                        .name = "find_due",
+                                        .sql = "SELECT due_us FROM orders_order WHERE id = ?1"};
+    struct request rq = stage_request(stage, "");
+    struct value in[] = {value_text(order_id)};
+    int64_t due_us = 0;
+    rq.service = &orders_service;
+    struct tx *tx = tx_begin_read(&rq);
+    check_int(sql_int(tx, &find_due, in, 1, &due_us), OK);
+    tx_end(tx);
+    return due_us;
+}
+
+TEST(who_waits_for_a_provider_that_is_away_asks_ever_less_often)
+{
+    begin();
+    Order *order = NULL;
+    check_text(place("", "timeout", &order), "");
+    int looks = 0;
+    for (int64_t ends = stage_now + 5 * MINUTE_US, due_us = due_of(order->id); stage_now < ends;) {
+        stage_now += SECOND_US;
+        stage_job(stage, &orders_service, "sweep");
+        looks += due_of(order->id) != due_us;
+        due_us = due_of(order->id);
+    }
+    check(looks >= 5 && looks <= 10);
+    check_text(status_of(order->id), "AWAITING_PAYMENT");
     end();
 }
 
