@@ -7,11 +7,12 @@
  * so many transactions share one sync.  tx_commit orders a transaction; store_wait waits for the
  * disk, and the kit calls it before any byte leaves the process.
  *
- * On PostgreSQL statements that give nothing back are only sent (sql_exec); what gives something
- * waits for the server, and so do tx_status, tx_message, tx_undo_to and tx_commit where the outcome
- * of something sent is not known yet.  A fiber that waits lets its neighbours run.  If the server
- * is away, or a connection breaks, the open batch has failed, and transactions fail at their first
- * statement until it is back.
+ * On PostgreSQL statements that give nothing back are only sent (sql_exec), and an INSERT of a row
+ * not before something else is, so that rows go together.  What gives something waits for the
+ * server, and so do tx_status, tx_message, tx_undo_to and tx_commit where the outcome of something
+ * sent is not known yet.  A fiber that waits lets its neighbours run.  If the server is away, or a
+ * connection breaks, the open batch has failed, and transactions fail at their first statement
+ * until it is back.
  *
  * Transactions are sticky: after the first failure the rest are no-ops and tx_commit says why.
  * Readers run beside the writer and see only what is on disk; a scope that has written (or run in
