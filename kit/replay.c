@@ -3,9 +3,17 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/env.h"
 #include "kit/node_impl.h"
 
-enum { SCRATCH_STORE = STORES_MAX - 1, PAGE_EVENTS = 256, TRIES_MAX = 20, PAUSE_US = 200000, LAGS_MAX = 256 };
+enum {
+    SCRATCH_STORE = STORES_MAX - 1,
+    PAGE_EVENTS = 256,
+    PATIENCE_US = 20000000, /* with one that is behind; what a broker loses comes sooner */
+    PAUSE_FIRST_US = 200000,
+    PAUSE_MOST_US = 2000000,
+    LAGS_MAX = 256,
+};
 
 struct scratch {
     struct arena *arena;
@@ -38,11 +46,11 @@ node_replay(struct request *rq, const struct service *service, struct replayed *
         return NOT_FOUND;
     struct scratch scratch = {.arena = arena_new(), .unit = unit_of(rq->node, service)};
     enum status st = scratch_open(&scratch);
-    for (int i = 0; i < TRIES_MAX && st == OK; i++) {
-        st = compare(&scratch, rq->node, ret);
-        if (st == OK && ret->equal)
-            break;
-        fiber_sleep_us(PAUSE_US);
+    int64_t until_us = env.mono_us() + PATIENCE_US, pause_us = PAUSE_FIRST_US;
+    while (st == OK && (st = compare(&scratch, rq->node, ret)) == OK && !ret->equal &&
+           env.mono_us() < until_us) {
+        fiber_sleep_us(pause_us);
+        pause_us = 2 * pause_us < PAUSE_MOST_US ? 2 * pause_us : PAUSE_MOST_US;
     }
     scratch_close(&scratch);
     return st ? fail_status(rq, st, "replay of %s: %s", service->name, status_name(st)) : OK;
@@ -67,7 +75,8 @@ compare(struct scratch *s, struct node *node, struct replayed *ret)
     struct arena *a = arena_new();
     char *live, *made;
     int64_t before = cursor_of(node, service->name);
-    enum status st = store_dump(s->unit->store, is_projection, (void *)(uintptr_t)service, a, &live);
+    enum status st =
+        store_dump(s->unit->store, is_projection, (void *)(uintptr_t)service, a, &live);
     bool moved = cursor_of(node, service->name) != before;
     if (st == OK && node->topology)
         st = apply_outboxes(s, node);
@@ -109,9 +118,10 @@ scratch_open(struct scratch *s)
     const struct migration *wanted =
         migrations_of(is_service, s->unit->service->name, s->arena, &n);
     const char *why;
-    return store_open(&(struct store_options){.path = s->path, .number = SCRATCH_STORE,
-                                              .migrations = wanted, .n_migrations = n},
-                      s->arena, &s->store, &why);
+    return store_open(
+        &(struct store_options){
+            .path = s->path, .number = SCRATCH_STORE, .migrations = wanted, .n_migrations = n},
+        s->arena, &s->store, &why);
 }
 
 static void
@@ -135,7 +145,8 @@ apply_page(struct scratch *s, struct node *node, int64_t position, struct arena 
     struct tx_scope reading = {.arena = a}, writing = {.arena = a};
     struct event *events;
     size_t n;
-    enum status st = bus_read(node->bus, &reading, s->position, NULL, NULL, PAGE_EVENTS, &events, &n);
+    enum status st =
+        bus_read(node->bus, &reading, s->position, NULL, NULL, PAGE_EVENTS, &events, &n);
     if (st)
         return st;
     struct tx *tx = tx_begin_in(s->store, s->unit->service->name, &writing);
@@ -183,7 +194,8 @@ read_outbox(struct node *node, const char *publisher, const char *const *topics,
     return st;
 }
 
-/* The publisher whose next event is the oldest; false where that cannot be told from these pages. */
+/* The publisher whose next event is the oldest; false where that cannot be told from these pages.
+ */
 static bool
 oldest(const struct part *parts, size_t n, size_t *ret)
 {
@@ -202,15 +214,16 @@ oldest(const struct part *parts, size_t n, size_t *ret)
     return found;
 }
 
-/* One page of each outbox in one transaction of the scratch store; *ret_n: how many were applied. */
+/* One page of each outbox in one transaction of the scratch store; *ret_n: how many were applied.
+ */
 static enum status
 apply_parts(struct scratch *s, struct node *node, struct arena *a, size_t *ret_n)
 {
     size_t n = 0, i = 0;
     struct part *parts = arena_alloc(a, SERVICES_MAX * sizeof *parts);
     for (; node->publishers[n]; n++) {
-        enum status st = read_outbox(node, node->publishers[n], s->unit->topics, s->positions[n], a,
-                                     &parts[n]);
+        enum status st =
+            read_outbox(node, node->publishers[n], s->unit->topics, s->positions[n], a, &parts[n]);
         if (st)
             return st;
     }
