@@ -171,10 +171,10 @@ class Reckoning:
 
 
 def settled(souk):
-    """No charge is unresolved, and every paid order is completed; then audit has heard everything."""
+    """No charge is unresolved, and every order is completed or has lapsed; then audit has heard everything."""
     db = sqlite3.connect(f'file:{souk.data}/souk.db?mode=ro', uri=True)
     open_ = db.execute("SELECT (SELECT count(*) FROM payments_attempt WHERE status = 'pending') + "
-                       "(SELECT count(*) FROM orders_order WHERE status = 'PAID')").fetchone()[0]
+                       "(SELECT count(*) FROM orders_order WHERE status IN ('AWAITING_PAYMENT', 'PAID'))").fetchone()[0]
     head = db.execute('SELECT max(position) FROM bus_event').fetchone()[0]
     db.close()
     db = sqlite3.connect(f'file:{souk.data}/listeners.db?mode=ro', uri=True)
@@ -205,7 +205,7 @@ def trial(binary, kills, seed):
         for b in buyers:
             b.join()
         # What was declined lapses; then nothing is under way any more.
-        wait_for(lambda: settled(souk), 90)
+        wait_for(lambda: settled(souk), 120)
         complaints = Reckoning(souk, buyers, skus).reckon()
         answers = Counter(entry[3] for b in buyers for entry in b.log)
         print(f'{kills} kills, answers {dict(answers)}, {len(complaints)} complaints', flush=True)
