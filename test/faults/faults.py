@@ -205,7 +205,7 @@ def trial(binary, kills, seed):
         for b in buyers:
             b.join()
         # What was declined lapses; then nothing is under way any more.
-        wait_for(lambda: settled(souk), 120)
+        wait_for(lambda: settled(souk), 90)
         complaints = Reckoning(souk, buyers, skus).reckon()
         answers = Counter(entry[3] for b in buyers for entry in b.log)
         print(f'{kills} kills, answers {dict(answers)}, {len(complaints)} complaints', flush=True)

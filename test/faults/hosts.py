@@ -28,6 +28,7 @@ NOBODY = 254            # of addresses: no host has it
 SHORT = ('gateway-orders', 'orders-payments', 'orders-inventory', 'inventory-postgres', 'orders-rabbitmq')
 BUYERS, PAUSE_S = 8, 0.3
 NORMAL_S = 10           # what is normal is measured so long
+REQUESTS_MIN = 20       # of fewer, calls for each say nothing
 TIMES_MAX = 2           # of the normal number of calls, all together and of each who asks another
 LINK_MIN = 5            # a second, that one may ask another
 CALM_S = 3
@@ -129,42 +130,48 @@ def rounds_of(pairs, together):
 class Trouble:
     """What happened while something was wrong: calls beside normal ones, and how long until all was well."""
 
-    def __init__(self, fleet, crowd):
-        self.fleet, self.crowd, self.complaints = fleet, crowd, []
-        before = self.look()
-        time.sleep(NORMAL_S)
-        self.usual = self.rates(before)
+    def __init__(self, fleet):
+        self.fleet, self.crowd, self.complaints = fleet, None, []
+        self.idle = 0                           # calls a second that nobody's request makes
+        self.normal(None)
+        self.idle = sum(self.usual.values())
 
     def look(self):
-        return time.monotonic(), self.fleet.sent()
+        return time.monotonic(), self.fleet.sent(), sum(b.tries for b in self.crowd.buyers) if self.crowd else 0
+
+    def normal(self, crowd):
+        self.crowd = crowd
+        before = self.look()
+        time.sleep(NORMAL_S)
+        self.usual, self.usual_by_try, _ = self.rates(before)
 
     def rates(self, before):
-        """Calls a second: {(who, to whom): …}."""
-        began, sent = before
-        now, sent_now = self.look()
-        return {link: (n - sent[link]) / (now - began) for link, n in sent_now.items()}
+        """Calls a second: {(who, to whom): …}; calls for each request of a buyer; requests."""
+        (began, sent, tried), (now, sent_now, tried_now) = before, self.look()
+        rates = {link: (n - sent[link]) / (now - began) for link, n in sent_now.items()}
+        tries = tried_now - tried
+        return rates, (sum(rates.values()) - self.idle) * (now - began) / max(tries, 1), tries
 
     def during(self, what, seconds, begin, end):
-        before, tries = self.look(), self.tries()
+        before = self.look()
         begin()
         time.sleep(seconds)
         end()
-        rates, tries = self.rates(before), self.tries() - tries
+        rates, by_try, tries = self.rates(before)
         recovered_s = self.recover()
         time.sleep(CALM_S)                      # whoever still asks is answered
         total = sum(rates.values()) / sum(self.usual.values())
         times = {link: rate / max(self.usual.get(link, 0), LINK_MIN) for link, rate in rates.items()}
         worst = max(times, key=times.get)
-        print(f'{what}: {tries} requests, calls {total:.2f} times the normal number (most: {worst[0]} to {worst[1]} '
-              f'{times[worst]:.2f}), well again after {recovered_s:.1f} s', flush=True)
-        if max(total, times[worst]) > TIMES_MAX:
-            self.complaints.append(f'{what}: calls {total:.2f} times the normal number, {worst[0]} to {worst[1]} '
-                                   f'{rates[worst]:.0f} a second, normally {self.usual.get(worst, 0):.0f}')
+        by_try /= self.usual_by_try
+        print(f'{what}: {tries} requests, calls {total:.2f} times the normal number ({by_try:.2f} by request; '
+              f'most: {worst[0]} to {worst[1]} {times[worst]:.2f}), well again after {recovered_s:.1f} s', flush=True)
+        if max(total, times[worst], by_try if tries >= REQUESTS_MIN else 0) > TIMES_MAX:
+            self.complaints.append(f'{what}: calls {total:.2f} times the normal number, {by_try:.2f} by request, '
+                                   f'{worst[0]} to {worst[1]} {rates[worst]:.0f} a second, normally '
+                                   f'{self.usual.get(worst, 0):.0f}')
         if recovered_s > RECOVERY_S:
             self.complaints.append(f'{what}: no checkout was answered for {recovered_s:.0f} s afterwards')
-
-    def tries(self):
-        return sum(b.tries for b in self.crowd.buyers)
 
     def recover(self):
         """Until a checkout is answered at once."""
@@ -209,12 +216,13 @@ def trial(options):
         try:
             fleet.start()
             skus = [fleet.product(f'thing-{i}', 1000 + i, STOCK) for i in range(4)]
+            trouble = Trouble(fleet)
             crowd = Crowd(fleet, skus, BUYERS, pause_s=PAUSE_S, patience_s=10 * options.seconds + 60)
             time.sleep(3)
-            trouble = Trouble(fleet, crowd)
+            trouble.normal(crowd)
             rounds = rounds_of(pairs, options.together)
-            print(f'{len(pairs)} pairs in {len(rounds)} rounds; normally {sum(trouble.usual.values()):.0f} calls a second',
-                  flush=True)
+            print(f'{len(pairs)} pairs in {len(rounds)} rounds; normally {sum(trouble.usual.values()):.0f} calls a second, '
+                  f'{trouble.idle:.0f} of them unasked, {trouble.usual_by_try:.1f} for each request', flush=True)
             if options.only in (None, 'partitions'):
                 partitions(trouble, place, rounds, options.seconds)
             if options.only in (None, 'postgres'):

@@ -354,6 +354,7 @@ class Faulty(Payments):
         self.assertEqual(len(keys), len(set(keys)))
         captured = [m['of'] for m in lines if m['outcome'] == 'captured']
         self.assertEqual(len(captured), len(set(captured)), 'an order was charged twice')
+        self.assertEqual(self.reconcile()['matched'], len(lines))
         self.plant(lines)
 
     def books_agree(self):
