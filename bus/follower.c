@@ -277,7 +277,8 @@ handle_batch(struct follower *f, struct tx *tx, const struct event *e)
         struct hand hand;
         enum status st = fill_hand(f, tx, e, &hand);
         for (size_t i = 0; i < hand.n && st == OK; i++)
-            st = hand.takes[i] ? take_event(f, &t, hand.events[i]) : tx_status(tx);
+            if (hand.takes[i])
+                st = take_event(f, &t, hand.events[i]);
         if (st)
             return st;
         n += (int)hand.n;
@@ -293,14 +294,14 @@ static enum status
 fill_hand(struct follower *f, struct tx *tx, const struct event *e, struct hand *ret)
 {
     struct source *s = f->sources[f->turn];
-    ret->n = 0;
-    do {
-        ret->takes[ret->n] = true;
+    *ret = (struct hand){.n = 1, .events = {e}, .takes = {true}};
+    if (!f->keeps_inbox)
+        return OK;
+    while (s->queue && ret->n < HAND_EVENTS_MAX && (e = source_next(s, true)))
         ret->events[ret->n++] = e;
-        if (f->keeps_inbox)
-            note_brought(f, e);
-    } while (f->keeps_inbox && s->queue && ret->n < HAND_EVENTS_MAX && (e = source_next(s, true)));
-    return f->keeps_inbox ? inbox_take(tx, f->subscriber.service, ret) : OK;
+    for (size_t i = 0; i < ret->n; i++)
+        note_brought(f, ret->events[i]);
+    return inbox_take(tx, f->subscriber.service, ret);
 }
 
 static void

@@ -46,9 +46,11 @@ struct pg_prepared {
     struct mapping mapping;
 };
 
+struct pg_rows;
+
 /* Rows of one statement that are held back, to be sent together. */
 struct pg_held {
-    struct statement *statement;
+    struct pg_rows *rows;
     struct value *in; /* n_params of each row */
     size_t n_rows;
 };

@@ -19,9 +19,9 @@ struct pg_rows {
 
 static struct pg_rows *rows_of(struct postgres *pg, struct statement *s);
 static struct pg_rows *make_rows(struct postgres *pg, const struct statement *s);
-static struct pg_held *find_held(struct pg_conn *c, const struct statement *s);
-static struct pg_held *begin_held(struct tx *tx, struct statement *s);
-static struct value *add_row(struct arena *a, struct pg_held *held, size_t n_params);
+static struct pg_held *find_held(struct pg_conn *c, const struct pg_rows *rows);
+static struct pg_held *begin_held(struct tx *tx, struct pg_rows *rows);
+static struct value *add_row(struct arena *a, struct pg_held *held);
 static struct value keep_value(struct arena *a, const struct value *v);
 
 bool
@@ -33,10 +33,10 @@ pg_hold(struct tx *tx, struct statement *s, const struct value *in, size_t n)
     if (rows->n_params > n)
         store_die("statement %s.%s has %zu parameters, not %zu", s->service, s->name,
                   rows->n_params, n);
-    struct pg_held *held = find_held(tx->conn, s);
+    struct pg_held *held = find_held(tx->conn, rows);
     if (!held || held->n_rows == PG_ROWS_MAX)
-        held = begin_held(tx, s);
-    struct value *row = add_row(tx->scope->arena, held, rows->n_params);
+        held = begin_held(tx, rows);
+    struct value *row = add_row(tx->scope->arena, held);
     for (size_t i = 0; i < rows->n_params; i++)
         row[i] = keep_value(tx->scope->arena, &in[i]);
     return true;
@@ -52,14 +52,14 @@ pg_send_held(struct tx *tx)
     tx->wanted = c->held_at;
     for (int i = 0; i < n_held; i++) {
         struct pg_held *held = &c->held[i];
-        struct pg_rows *rows = rows_of(c->pg, held->statement);
+        struct pg_rows *rows = held->rows;
         for (size_t at = 0, n; at < held->n_rows && !tx->st; at += n) {
             int log2 = 0;
             while ((size_t)2 << log2 <= held->n_rows - at)
                 log2++;
             n = (size_t)1 << log2;
-            struct statement *s = log2 ? &rows->of[log2] : held->statement;
-            c->unknown += pg_send(tx, s, held->in + at * rows->n_params, n * rows->n_params);
+            c->unknown +=
+                pg_send(tx, &rows->of[log2], held->in + at * rows->n_params, n * rows->n_params);
         }
     }
     tx->wanted = wanted;
@@ -110,31 +110,31 @@ make_rows(struct postgres *pg, const struct statement *s)
 }
 
 static struct pg_held *
-find_held(struct pg_conn *c, const struct statement *s)
+find_held(struct pg_conn *c, const struct pg_rows *rows)
 {
     for (int i = 0; i < c->n_held; i++)
-        if (c->held[i].statement == s)
+        if (c->held[i].rows == rows)
             return &c->held[i];
     return NULL;
 }
 
 static struct pg_held *
-begin_held(struct tx *tx, struct statement *s)
+begin_held(struct tx *tx, struct pg_rows *rows)
 {
     struct pg_conn *c = tx->conn;
-    if (c->n_held == PG_HELD_MAX || find_held(c, s))
+    if (c->n_held == PG_HELD_MAX || find_held(c, rows))
         pg_send_held(tx);
     struct pg_held *held = &c->held[c->n_held++];
-    *held = (struct pg_held){.statement = s};
+    *held = (struct pg_held){.rows = rows};
     c->held_at = tx->wanted;
     return held;
 }
 
 /* There is room for 1, 2, 4 … of them. */
 static struct value *
-add_row(struct arena *a, struct pg_held *held, size_t n_params)
+add_row(struct arena *a, struct pg_held *held)
 {
-    size_t n = held->n_rows++;
+    size_t n = held->n_rows++, n_params = held->rows->n_params;
     if ((n & (n - 1)) == 0) {
         struct value *more = arena_alloc(a, (n ? 2 * n : 1) * n_params * sizeof *more);
         if (n > 0)
